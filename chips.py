@@ -1,0 +1,432 @@
+"""Downloads thousands of small image chips from Google Earth Engine, many at a time.
+
+    python chips.py
+
+takes POINTS_PER_ECOREGION random points in each ecoregion of REGION and saves around each a
+chip of SIZE x SIZE pixels: OUTPUT/chip_00000.png and so on, listed with their places in
+OUTPUT/chips.csv. Run it again after a failure or an interruption: it fetches what is missing.
+
+For another dataset edit the constants at the top of this file, and getRequests() and
+getResult() if they don't fit; nothing below them.
+"""
+import argparse
+import cmath
+import collections
+import csv
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import random
+import re
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import traceback
+import types
+import warnings
+from multiprocessing import Pool
+
+import ee
+import google.auth.exceptions
+import google_auth_httplib2
+import httplib2
+import requests
+from retry import retry
+from retry.api import retry_call
+from tqdm import tqdm
+
+# run
+PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
+PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
+DEADLINE = 60  # seconds after which a request is given up and tried again
+PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, about 10 minutes in all
+                delay=1, backoff=2, max_delay=60, jitter=(0, 1))  # seconds between them
+
+# output
+OUTPUT = 'chips'  # folder, made if need be; other results need another one
+INDEX = 'chips.csv'  # in OUTPUT: what each file shows
+FORMAT = 'png'  # 'png', 'jpg': a picture of 1 or 3 bands; 'tif', 'npy': the values of all BANDS
+SIZE = 256  # pixels, width and height of a chip
+SCALE = 1  # metres a pixel
+
+# points
+REGION_TABLE = 'FAO/GAUL/2015/level1'  # non-commercial use only, see the README
+REGION = {'ADM1_NAME': 'Colorado'}  # the features of REGION_TABLE with these properties
+POINTS_PER_ECOREGION = 1000  # fewer where an ecoregion is too small, with a warning
+SPACING = 100  # metres; points lie on a lattice, at least this far from each other north to south
+SEED = 0  # another seed, other points
+
+# images
+COLLECTION = 'USDA/NAIP/DOQQ'
+START = '2015-01-01'  # NAIP flies a state every 2 or 3 years; the newest image is on top
+END = '2025-01-01'  # the day after the last
+BANDS = ['R', 'G', 'B']  # images that lack one of these are left out
+MIN = 0  # value shown black in a picture, or a list of one a band
+MAX = 255  # value shown white
+
+
+def getRequests():
+    """Returns a dict a chip: file, longitude, latitude (degrees, WGS84), ECO_ID, ECO_NAME, crs."""
+    picture = FORMAT in ('png', 'jpg')
+    check(picture or FORMAT in ('tif', 'npy'), "FORMAT must be 'png', 'jpg', 'tif' or 'npy'.")
+    for name in 'SIZE', 'SCALE', 'SPACING', 'POINTS_PER_ECOREGION':
+        kinds = (int, float) if name in ('SCALE', 'SPACING') else (int,)
+        check(type(globals()[name]) in kinds and globals()[name] > 0,
+              f'{name} must be a {"whole " * (float not in kinds)}number above 0.')
+    check(len(BANDS) in (1, 3) or BANDS and not picture,
+          f"BANDS: {FORMAT} shows 1 or 3 bands; for others set FORMAT to 'tif' or 'npy'.")
+    size = SIZE * SIZE * 2 * (3 if picture else len(BANDS))  # no type is smaller; 1 for the mask
+    check(size <= 32 << 20, f'SIZE: a chip would have {size / (1 << 20):.0f} MB or more and Earth '
+                            'Engine sends at most 32, so lower SIZE or take fewer BANDS.')
+    check(START < END, 'START must be before END.')
+
+    region = ee.FeatureCollection(REGION_TABLE)
+    for name, value in REGION.items():
+        region = region.filter(ee.Filter.eq(name, value))
+    ecoregions = ee.FeatureCollection('RESOLVE/ECOREGIONS/2017').filterBounds(region.geometry())
+    classes = ee.Image(-1).toInt().paint(ecoregions, 'ECO_ID').rename('ECO_ID')
+    points = ee.Image.pixelLonLat().addBands(classes.updateMask(classes.gte(0))).stratifiedSample(
+        numPoints=POINTS_PER_ECOREGION, classBand='ECO_ID', region=region.geometry(),
+        scale=SPACING, projection='EPSG:4326', seed=SEED)
+    points = points.reduceColumns(ee.Reducer.toList(3), ['ECO_ID', 'longitude', 'latitude'])
+    names = ecoregions.reduceColumns(ee.Reducer.toList(2), ['ECO_ID', 'ECO_NAME'])
+    points, names = ee.List([points.get('list'), names.get('list')]).getInfo()
+    check(points, f'REGION: {REGION_TABLE} has no {REGION}, or no ecoregion has land in it.')
+
+    names = {int(eco_id): name for eco_id, name in names}  # some ecoregions are several features
+    found = collections.Counter(eco_id for eco_id, _, _ in points)
+    for eco_id, name in names.items():
+        if found[eco_id] < POINTS_PER_ECOREGION:
+            print(f'Warning: {name} has {found[eco_id]} points, not {POINTS_PER_ECOREGION}.',
+                  file=sys.stderr)
+    return [{'file': f'chip_{index:05}.{FORMAT}', 'longitude': longitude, 'latitude': latitude,
+             'ECO_ID': eco_id, 'ECO_NAME': names[eco_id], 'crs': utm(longitude, latitude)[0]}
+            for index, (eco_id, longitude, latitude) in enumerate(sorted(points))]
+
+
+@retry(**PATIENCE, logger=None)
+def getResult(index, point):
+    """Saves a chip: north up in its UTM zone, the point in the middle, the newest image on top."""
+    crs, easting, northing = utm(point['longitude'], point['latitude'])
+    half = SIZE * SCALE / 2
+    grid = {'crs': crs, 'dimensions': [SIZE, SIZE],  # with a crs_transform: exactly this square
+            'crs_transform': [SCALE, 0, easting - half, 0, -SCALE, northing + half]}
+    around = ee.Geometry.Point(point['longitude'], point['latitude']).buffer(2 * half)
+    images = (ee.ImageCollection(COLLECTION).filterDate(START, END).filterBounds(around)
+              .map(lambda image: image.set('bands', image.bandNames()))
+              .filter(ee.Filter.And(*[ee.Filter.listContains('bands', band) for band in BANDS])))
+    # the last is on top: developers.google.com/earth-engine/apidocs/ee-imagecollection-mosaic
+    chip = images.sort('system:time_start').select(BANDS).mosaic()
+    if FORMAT in ('png', 'jpg'):
+        ask, options = chip.getThumbURL, {'format': FORMAT, 'min': MIN, 'max': MAX}
+    else:
+        ask, options = chip.getDownloadURL, {'format': {'tif': 'GEO_TIFF', 'npy': 'NPY'}[FORMAT]}
+    save(point['file'], lambda: download(ask({**grid, **options}), FORMAT))
+
+
+def utm(longitude, latitude):
+    """Returns (EPSG code of the UTM zone, easting, northing), in metres, of a place in degrees.
+
+    Krueger's series, exact to a millimetre: C. Karney, 2011, doi.org/10.1007/s00190-011-0445-3.
+    """
+    zone = int((longitude + 180) // 6) % 60 + 1
+    away = math.radians((longitude - (6 * zone - 183) + 180) % 360 - 180)  # from the middle of it
+    n, e = 1 / 595.514447, 0.0818191908  # third flattening and eccentricity of WGS84
+    sine = math.sin(math.radians(latitude))
+    t = math.sinh(math.atanh(sine) - e * math.atanh(e * sine))
+    east, north = math.sin(away), math.cos(away)
+    z = complex(math.atan2(t, north), math.asinh(east / math.hypot(t, north)))
+    series = n / 2 - 2 * n**2 / 3 + 5 * n**3 / 16, 13 * n**2 / 48 - 3 * n**3 / 5, 61 * n**3 / 240
+    z += sum(term * cmath.sin(2 * k * z) for k, term in enumerate(series, 1))
+    radius = 0.9996 * 6378137 / (1 + n) * (1 + n**2 / 4 + n**4 / 64)
+    return (f'EPSG:{326 if latitude >= 0 else 327}{zone:02}', 500000 + radius * z.imag,
+            radius * z.real + (0 if latitude >= 0 else 10000000))
+
+
+# The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
+
+SETTINGS = {name: value for name, value in globals().items() if name.isupper() and name not in
+            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
+STATE, FAILED = '.run.json', '.failed.csv'  # in OUTPUT: its settings and items; what failed and why
+SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
+         'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
+session = requests.Session()  # the connections of this process, never shared, not even by a fork
+credentials = http = None  # set by start()
+saved = []  # names of complete files that commit() has yet to put in place
+
+
+def check(fine, sentence):
+    """Ends the run with a sentence for the user if something isn't fine."""
+    if not fine:
+        sys.exit(sentence)
+
+
+def save(name, make):
+    """Writes the bytes that make() returns as OUTPUT/name; doesn't call it if the file is there."""
+    path = os.path.join(OUTPUT, name)
+    if os.path.basename(name) != name:
+        raise ValueError(f'{name!r} is no plain file name')
+    if name in saved or os.path.exists(path):
+        return
+    body = make()
+    try:
+        with open(path + '.part', 'wb') as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+    except OSError as error:
+        raise PermissionError(f'{path} can\'t be written: {error.strerror}') from None
+    saved.append(name)
+
+
+def commit(last=None):
+    """Puts what save() wrote in place; the file called last, which makes an item done, at last."""
+    for name in sorted(saved, key=lambda name: name == last):
+        os.replace(os.path.join(OUTPUT, name + '.part'), os.path.join(OUTPUT, name))
+    saved.clear()
+
+
+def download(url, kind):
+    """Returns the bytes behind url if they are what kind says: one of SIGNS or a CSV's header."""
+    response, body = http.request(url)
+    if response.status == 401:
+        raise PermissionError('401 Unauthorized')
+    start, end = SIGNS.get(kind, (b'', b''))
+    if not (body.startswith(start) and body.endswith(end) if start else
+            body.split(b'\n')[0].strip() == kind.encode()):
+        raise ConnectionError(f'the service sent something else than {kind}')
+    return body
+
+
+def send(uri, method='GET', body=None, headers=None, **_):
+    """Makes every request of this script, ee's too: returns (httplib2.Response, bytes).
+
+    Raises ConnectionError where another try may help, PermissionError where only the user can,
+    and ee.EEException, with the service's words, where this request can never pass.
+    """
+    seconds = DEADLINE if multiprocessing.parent_process() else 330  # getRequests() may need 300
+    try:
+        alarm(seconds)
+        answer = session.request(method, uri, data=body, headers=headers, timeout=seconds)
+    except requests.RequestException as error:  # its text may hold the URL, which is a secret
+        raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
+    finally:
+        alarm(0)
+    size = answer.raw.tell()
+    if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
+        raise ConnectionError('no complete answer')
+    if not answer.ok:
+        try:
+            text = answer.json()['error']['message']
+        except (ValueError, LookupError, TypeError):
+            text = f'{answer.status_code} {answer.reason}'
+        text = re.sub(r'(thumbnails|tables)/[\w-]+', r'\1/...', text)  # these ids are secrets too
+        busy = answer.status_code in (408, 429, 500, 502, 503, 504) or re.search(
+            'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
+        if busy and not re.search('Computation timed out|memory limit exceeded', text):
+            raise ConnectionError(text)
+        if answer.status_code == 403:
+            raise PermissionError(text)
+        if answer.status_code != 401 and uri.startswith(ee.data.HIGH_VOLUME_API_BASE_URL):
+            raise ee.EEException(text)
+    return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
+
+
+def alarm(seconds):
+    """Breaks a request off after so many seconds, also one that trickles (Windows can't)."""
+    def late(*_):
+        raise requests.Timeout
+    if hasattr(signal, 'setitimer'):
+        signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def start():
+    """Starts Earth Engine in this process, on the high-volume endpoint."""
+    global credentials, http
+    socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
+    ee.data.setMaxRetries(0)  # retry alone tries again
+    credentials = credentials or ee.data.get_persistent_credentials()
+    transport = types.SimpleNamespace(request=send)
+    ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
+                  http_transport=transport)
+    http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
+
+
+def begin(parents_credentials):
+    """Readies a worker process."""
+    global credentials
+    credentials = parents_credentials
+    parent = multiprocessing.parent_process()  # None on a cluster
+    if parent:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
+        warnings.simplefilter('ignore')
+
+
+def work(index, item):
+    """Calls getResult() in a worker; if it fails, notes why in FAILED, for file '' if all would."""
+    try:
+        if not http:
+            retry_call(start, **PATIENCE, logger=None)
+        saved.clear()
+        getResult(index, item)
+        commit(last=item['file'])
+    except Exception as error:
+        denied = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
+                  or getattr(error.__context__, 'status_code', None) == 401)
+        try:
+            for name in saved:
+                os.remove(os.path.join(OUTPUT, name + '.part'))
+            with open(os.path.join(OUTPUT, FAILED), 'a', newline='', encoding='utf-8') as file:
+                csv.writer(file).writerow(['' if denied else item['file'], explain(error)])
+        except OSError:
+            sys.exit(explain(error))  # the parent sees that this process ends
+
+
+def explain(error):
+    """Says in a line what went wrong, and where if it is a mistake in this file."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, (ee.EEException, OSError, google.auth.exceptions.GoogleAuthError)):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    line = [frame.lineno for frame in frames if frame.filename == __file__][-1]
+    return f'{type(error).__name__}: {text} ({os.path.basename(__file__)}, line {line})'
+
+
+def look():
+    """Returns the names of the files in OUTPUT and this run's failures, {file: reason}."""
+    with open(os.path.join(OUTPUT, FAILED), newline='', encoding='utf-8') as file:
+        return set(os.listdir(OUTPUT)), {row[0]: row[-1] for row in csv.reader(file) if row}
+
+
+def get_items():
+    """Returns the items of the folder's first run if it has results, or else new ones."""
+    there = look()[0]
+    settings = json.loads(json.dumps(SETTINGS, default=repr))
+    if STATE in there:
+        with open(os.path.join(OUTPUT, STATE), encoding='utf-8') as file:
+            before, items = json.load(file)
+        if any(item['file'] in there for item in items):
+            changed = [name for name in {**before, **settings}
+                       if before.get(name) != settings.get(name)]
+            check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
+                               'with. Change it back, or set OUTPUT to a new folder.')
+            return items
+    retry_call(start, **PATIENCE)
+    items = retry_call(getRequests, **PATIENCE)
+    names = {str(item['file']).casefold() for item in items} - {'', INDEX, FAILED, STATE}
+    check(items, 'getRequests() found nothing to do.')
+    check(len(names) == len(items), "getRequests(): each item needs a 'file' name of its own.")
+    for name in there & {STATE, INDEX}:
+        os.remove(os.path.join(OUTPUT, name))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(items[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(items)
+    save(INDEX, table.getvalue().encode)
+    save(STATE, json.dumps([settings, items], ensure_ascii=False).encode)
+    commit(last=STATE)
+    return items
+
+
+def stop(number, frame):
+    """Ends the run on Ctrl-C and SIGTERM."""
+    listen(signal.SIG_IGN, signal.SIG_IGN)
+    print('\nStopped. Run it again to go on from here.', file=sys.stderr)
+    sys.exit(128 + number)
+
+
+def listen(interrupt, terminate):
+    """Sets what Ctrl-C and SIGTERM do."""
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def run(items, todo):
+    """Fans todo, a list of (index, item), out to the workers, and watches over them."""
+    session.close()  # or a forked worker would inherit its connections
+    listen(signal.SIG_IGN, signal.SIG_DFL)  # inherited: Ctrl-C reaches all, only the parent acts
+    pool = Pool(min(PROCESSES, len(todo)), begin, [credentials])
+    workers = multiprocessing.active_children()  # none on a cluster
+    listen(stop, stop)
+    terminal = sys.stderr.isatty()
+    bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=not terminal,
+               file=sys.stderr if terminal else open(os.devnull, 'w'))
+    try:
+        result = pool.starmap_async(work, todo, chunksize=1)
+        for second in itertools.count():
+            result.wait(1)
+            ready = result.ready()
+            there, failures = look()
+            left = [item for _, item in todo if item['file'] not in there]
+            bar.update(len(items) - len(left) + len(failures) - bar.n)
+            if not terminal and (ready or second % 30 == 0):
+                print(bar, file=sys.stderr)
+            check('' not in failures, failures.get(''))
+            if len(left) == len(items) and len(failures) >= 25:  # todo is in random order
+                reasons = set(failures.values())
+                check(len(reasons) > 1, f'The first {len(failures)} all failed: {min(reasons)}')
+            if ready:
+                return
+            check(all(worker.is_alive() for worker in workers), 'A worker process was killed, '
+                  'perhaps for lack of memory. Run it again to go on from here.')
+    finally:
+        listen(signal.SIG_IGN, signal.SIG_IGN)
+        bar.close()
+        # a killed worker may have taken with it a lock that terminate() waits for
+        ending = threading.Thread(target=pool.terminate, daemon=True)
+        ending.start()
+        ending.join(2)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+
+def main():
+    """Gets the items, fetches what is missing, and tells how it went."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    listen(stop, stop)
+    check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
+    try:
+        os.makedirs(OUTPUT, exist_ok=True)
+        lock = sqlite3.connect(os.path.join(OUTPUT, '.lock'), timeout=0)
+        lock.execute('BEGIN EXCLUSIVE')  # the system lifts it when this process ends, even killed
+        for name in os.listdir(OUTPUT):
+            if name.endswith('.part'):
+                os.remove(os.path.join(OUTPUT, name))
+        open(os.path.join(OUTPUT, FAILED), 'w').close()
+    except (OSError, sqlite3.Error) as error:
+        sys.exit(f'{OUTPUT}: another run is at work here.' if 'locked' in str(error) else
+                 f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
+    try:
+        items = get_items()
+        there = look()[0]
+        todo = [(index, item) for index, item in enumerate(items) if item['file'] not in there]
+        if todo:
+            random.Random(0).shuffle(todo)
+            if not http:
+                retry_call(start, **PATIENCE)
+            run(items, todo)
+    except Exception as error:
+        sys.exit(explain(error) + ('' if http else ' (To sign in: earthengine authenticate. To name'
+                 ' a project: earthengine set_project ID, or PROJECT at the top of this file.)'))
+    there, failures = look()
+    failures = {item['file']: failures.get(item['file'], 'getResult() saved no such file')
+                for item in items if item['file'] not in there}
+    print(f'{len(items) - len(failures)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
+    for reason, count in collections.Counter(failures.values()).most_common(20):
+        names = [name for name in failures if failures[name] == reason]
+        print(f'{count} failed: {reason} ({", ".join(names[:3])}{", ..." * (count > 3)})',
+              file=sys.stderr)
+    check(not failures, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
+
+
+if __name__ == '__main__':
+    main()

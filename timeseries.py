@@ -1,0 +1,416 @@
+"""Downloads the time series of a satellite image band for thousands of regions, many at a time.
+
+    python timeseries.py
+
+asks Google Earth Engine for the maximum of BAND over each GAUL level 2 region of COUNTRIES in
+every image of COLLECTION and saves a table a region: OUTPUT/00000.csv and so on, with a row an
+image, listed with the regions' names in OUTPUT/regions.csv. Run it again after a failure or an
+interruption: it fetches what is missing.
+
+A maximum is the hottest pixel, so one bad pixel decides it. Set QUALITY to leave bad ones out.
+
+For another dataset edit the constants at the top of this file, and getRequests() and
+getResult() if they don't fit; nothing below them.
+"""
+import argparse
+import collections
+import csv
+import datetime
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import traceback
+import types
+import warnings
+from multiprocessing import Pool
+
+import ee
+import google.auth.exceptions
+import google_auth_httplib2
+import httplib2
+import requests
+from retry import retry
+from retry.api import retry_call
+from tqdm import tqdm
+
+# run
+PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
+PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
+DEADLINE = 330  # seconds until a request is given up; the service may work for 300
+PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, about 10 minutes in all
+                delay=1, backoff=2, max_delay=60, jitter=(0, 1))  # seconds between them
+
+# output
+OUTPUT = 'timeseries'  # folder, made if need be; other results need another one
+INDEX = 'regions.csv'  # in OUTPUT: the region of each file
+
+# regions
+REGIONS = 'FAO/GAUL_SIMPLIFIED_500m/2015/level2'  # non-commercial use only, see the README
+COUNTRIES = [  # each as ADM0_NAME spells it
+    'Argentina', 'Bolivia', 'Brazil', 'Chile', 'Colombia', 'Ecuador', 'Falkland Islands (Malvinas)',
+    'French Guiana', 'Guyana', 'Paraguay', 'Peru', 'Suriname', 'Uruguay', 'Venezuela']
+
+# images
+COLLECTION = 'MODIS/061/MOD11A2'  # land surface temperature, means of 8 days, from 2000-02-18
+START = '2000-01-01'
+END = None  # the day after the last; None: the newest there is
+BAND = 'LST_Day_1km'
+UNIT = 0.02  # BAND * UNIT + OFFSET is in degrees Celsius
+OFFSET = -273.15
+REDUCER = 'max'  # a function of ee.Reducer with one result: 'max', 'mean', 'median', 'count', ...
+QUALITY = None  # None: any pixel; 0: only those that QC_Day calls good; 1: the unreliable too
+
+
+def getRequests():
+    """Returns a dict a region: file, id (GAUL's codes and names aren't unique), codes, names."""
+    check(days(START) < days(END), 'START must be a day before END.')
+    check(QUALITY in (None, 0, 1), 'QUALITY must be None, 0 or 1.')
+    check(hasattr(ee.Reducer, REDUCER), f'REDUCER: Earth Engine has no {REDUCER!r}.')
+    columns = ['system:index', 'ADM0_CODE', 'ADM0_NAME',
+               'ADM1_CODE', 'ADM1_NAME', 'ADM2_CODE', 'ADM2_NAME']
+    regions = ee.FeatureCollection(REGIONS).filter(ee.Filter.inList('ADM0_NAME', COUNTRIES))
+    reducer = ee.Reducer.toList(len(columns), len(columns) - 1)  # all but the id may be missing
+    rows = regions.reduceColumns(reducer, columns).get('list').getInfo()
+    for country in COUNTRIES:
+        check(any(row[2] == country for row in rows), f'COUNTRIES: {REGIONS} has no {country!r}.')
+    rows.sort(key=lambda row: (row[2], row[3] or 0, row[5] or 0, row[0]))
+    return [{'file': f'{index:05}.csv', 'id': row[0], **dict(zip(columns[1:], row[1:]))}
+            for index, row in enumerate(rows)]
+
+
+def days(text):
+    """Returns the datetime.date of a constant like '2000-01-31', or of tomorrow for None."""
+    try:
+        tomorrow = datetime.date.today() + datetime.timedelta(days=1)
+        return tomorrow if text is None else datetime.date.fromisoformat(text)
+    except (TypeError, ValueError):
+        sys.exit(f"START, END: {text!r} is no date like '2000-01-31'.")
+
+
+@retry(**PATIENCE, logger=None)
+def getResult(index, region):
+    """Saves the series of one region: date, value with 2 decimals, empty where nothing was seen."""
+    def table():
+        rows = sorted(series(region['id'], days(START), days(END)))
+        lines = [f'{date},{value and format(float(value), ".2f")}\n' for date, value in rows]
+        return ''.join([f'date,{BAND}\n', *lines]).encode()
+    save(region['file'], table)
+
+
+def series(region_id, start, end):
+    """Returns [date, value] of each image from start to before end, by halves if it's too much."""
+    region = ee.FeatureCollection(REGIONS).filter(ee.Filter.eq('system:index', region_id))
+
+    reducer = getattr(ee.Reducer, REDUCER)()
+
+    def reduce(image):
+        values = image.select(BAND).multiply(UNIT).add(OFFSET)
+        if QUALITY is not None:
+            values = values.updateMask(image.select('QC_Day').bitwiseAnd(3).lte(QUALITY))
+        # with no scale or crs on the image's own grid, says the signature of Image.reduceRegion
+        result = values.reduceRegion(reducer, region.geometry(), maxPixels=1e9)
+        return ee.Feature(None, result).set('date', image.date().format('yyyy-MM-dd'))
+
+    images = ee.ImageCollection(COLLECTION).filterDate(str(start), str(end))
+    table = ee.FeatureCollection(images.map(reduce))
+    try:
+        text = download(table.getDownloadURL('csv', ['date', BAND]), f'date,{BAND}').decode()
+        return list(csv.reader(text.splitlines()))[1:]
+    except ee.EEException as error:
+        middle = start + (end - start) // 2
+        if middle == start or not re.search('timed out|memory limit|5000 elements', str(error)):
+            raise
+        return series(region_id, start, middle) + series(region_id, middle, end)
+
+
+# The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
+
+SETTINGS = {name: value for name, value in globals().items() if name.isupper() and name not in
+            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
+STATE, FAILED = '.run.json', '.failed.csv'  # in OUTPUT: its settings and items; what failed and why
+SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
+         'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
+session = requests.Session()  # the connections of this process, never shared, not even by a fork
+credentials = http = None  # set by start()
+saved = []  # names of complete files that commit() has yet to put in place
+
+
+def check(fine, sentence):
+    """Ends the run with a sentence for the user if something isn't fine."""
+    if not fine:
+        sys.exit(sentence)
+
+
+def save(name, make):
+    """Writes the bytes that make() returns as OUTPUT/name; doesn't call it if the file is there."""
+    path = os.path.join(OUTPUT, name)
+    if os.path.basename(name) != name:
+        raise ValueError(f'{name!r} is no plain file name')
+    if name in saved or os.path.exists(path):
+        return
+    body = make()
+    try:
+        with open(path + '.part', 'wb') as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+    except OSError as error:
+        raise PermissionError(f'{path} can\'t be written: {error.strerror}') from None
+    saved.append(name)
+
+
+def commit(last=None):
+    """Puts what save() wrote in place; the file called last, which makes an item done, at last."""
+    for name in sorted(saved, key=lambda name: name == last):
+        os.replace(os.path.join(OUTPUT, name + '.part'), os.path.join(OUTPUT, name))
+    saved.clear()
+
+
+def download(url, kind):
+    """Returns the bytes behind url if they are what kind says: one of SIGNS or a CSV's header."""
+    response, body = http.request(url)
+    if response.status == 401:
+        raise PermissionError('401 Unauthorized')
+    start, end = SIGNS.get(kind, (b'', b''))
+    if not (body.startswith(start) and body.endswith(end) if start else
+            body.split(b'\n')[0].strip() == kind.encode()):
+        raise ConnectionError(f'the service sent something else than {kind}')
+    return body
+
+
+def send(uri, method='GET', body=None, headers=None, **_):
+    """Makes every request of this script, ee's too: returns (httplib2.Response, bytes).
+
+    Raises ConnectionError where another try may help, PermissionError where only the user can,
+    and ee.EEException, with the service's words, where this request can never pass.
+    """
+    seconds = DEADLINE if multiprocessing.parent_process() else 330  # getRequests() may need 300
+    try:
+        alarm(seconds)
+        answer = session.request(method, uri, data=body, headers=headers, timeout=seconds)
+    except requests.RequestException as error:  # its text may hold the URL, which is a secret
+        raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
+    finally:
+        alarm(0)
+    size = answer.raw.tell()
+    if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
+        raise ConnectionError('no complete answer')
+    if not answer.ok:
+        try:
+            text = answer.json()['error']['message']
+        except (ValueError, LookupError, TypeError):
+            text = f'{answer.status_code} {answer.reason}'
+        text = re.sub(r'(thumbnails|tables)/[\w-]+', r'\1/...', text)  # these ids are secrets too
+        busy = answer.status_code in (408, 429, 500, 502, 503, 504) or re.search(
+            'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
+        if busy and not re.search('Computation timed out|memory limit exceeded', text):
+            raise ConnectionError(text)
+        if answer.status_code == 403:
+            raise PermissionError(text)
+        if answer.status_code != 401 and uri.startswith(ee.data.HIGH_VOLUME_API_BASE_URL):
+            raise ee.EEException(text)
+    return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
+
+
+def alarm(seconds):
+    """Breaks a request off after so many seconds, also one that trickles (Windows can't)."""
+    def late(*_):
+        raise requests.Timeout
+    if hasattr(signal, 'setitimer'):
+        signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def start():
+    """Starts Earth Engine in this process, on the high-volume endpoint."""
+    global credentials, http
+    socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
+    ee.data.setMaxRetries(0)  # retry alone tries again
+    credentials = credentials or ee.data.get_persistent_credentials()
+    transport = types.SimpleNamespace(request=send)
+    ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
+                  http_transport=transport)
+    http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
+
+
+def begin(parents_credentials):
+    """Readies a worker process."""
+    global credentials
+    credentials = parents_credentials
+    parent = multiprocessing.parent_process()  # None on a cluster
+    if parent:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
+        warnings.simplefilter('ignore')
+
+
+def work(index, item):
+    """Calls getResult() in a worker; if it fails, notes why in FAILED, for file '' if all would."""
+    try:
+        if not http:
+            retry_call(start, **PATIENCE, logger=None)
+        saved.clear()
+        getResult(index, item)
+        commit(last=item['file'])
+    except Exception as error:
+        denied = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
+                  or getattr(error.__context__, 'status_code', None) == 401)
+        try:
+            for name in saved:
+                os.remove(os.path.join(OUTPUT, name + '.part'))
+            with open(os.path.join(OUTPUT, FAILED), 'a', newline='', encoding='utf-8') as file:
+                csv.writer(file).writerow(['' if denied else item['file'], explain(error)])
+        except OSError:
+            sys.exit(explain(error))  # the parent sees that this process ends
+
+
+def explain(error):
+    """Says in a line what went wrong, and where if it is a mistake in this file."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, (ee.EEException, OSError, google.auth.exceptions.GoogleAuthError)):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    line = [frame.lineno for frame in frames if frame.filename == __file__][-1]
+    return f'{type(error).__name__}: {text} ({os.path.basename(__file__)}, line {line})'
+
+
+def look():
+    """Returns the names of the files in OUTPUT and this run's failures, {file: reason}."""
+    with open(os.path.join(OUTPUT, FAILED), newline='', encoding='utf-8') as file:
+        return set(os.listdir(OUTPUT)), {row[0]: row[-1] for row in csv.reader(file) if row}
+
+
+def get_items():
+    """Returns the items of the folder's first run if it has results, or else new ones."""
+    there = look()[0]
+    settings = json.loads(json.dumps(SETTINGS, default=repr))
+    if STATE in there:
+        with open(os.path.join(OUTPUT, STATE), encoding='utf-8') as file:
+            before, items = json.load(file)
+        if any(item['file'] in there for item in items):
+            changed = [name for name in {**before, **settings}
+                       if before.get(name) != settings.get(name)]
+            check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
+                               'with. Change it back, or set OUTPUT to a new folder.')
+            return items
+    retry_call(start, **PATIENCE)
+    items = retry_call(getRequests, **PATIENCE)
+    names = {str(item['file']).casefold() for item in items} - {'', INDEX, FAILED, STATE}
+    check(items, 'getRequests() found nothing to do.')
+    check(len(names) == len(items), "getRequests(): each item needs a 'file' name of its own.")
+    for name in there & {STATE, INDEX}:
+        os.remove(os.path.join(OUTPUT, name))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(items[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(items)
+    save(INDEX, table.getvalue().encode)
+    save(STATE, json.dumps([settings, items], ensure_ascii=False).encode)
+    commit(last=STATE)
+    return items
+
+
+def stop(number, frame):
+    """Ends the run on Ctrl-C and SIGTERM."""
+    listen(signal.SIG_IGN, signal.SIG_IGN)
+    print('\nStopped. Run it again to go on from here.', file=sys.stderr)
+    sys.exit(128 + number)
+
+
+def listen(interrupt, terminate):
+    """Sets what Ctrl-C and SIGTERM do."""
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def run(items, todo):
+    """Fans todo, a list of (index, item), out to the workers, and watches over them."""
+    session.close()  # or a forked worker would inherit its connections
+    listen(signal.SIG_IGN, signal.SIG_DFL)  # inherited: Ctrl-C reaches all, only the parent acts
+    pool = Pool(min(PROCESSES, len(todo)), begin, [credentials])
+    workers = multiprocessing.active_children()  # none on a cluster
+    listen(stop, stop)
+    terminal = sys.stderr.isatty()
+    bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=not terminal,
+               file=sys.stderr if terminal else open(os.devnull, 'w'))
+    try:
+        result = pool.starmap_async(work, todo, chunksize=1)
+        for second in itertools.count():
+            result.wait(1)
+            ready = result.ready()
+            there, failures = look()
+            left = [item for _, item in todo if item['file'] not in there]
+            bar.update(len(items) - len(left) + len(failures) - bar.n)
+            if not terminal and (ready or second % 30 == 0):
+                print(bar, file=sys.stderr)
+            check('' not in failures, failures.get(''))
+            if len(left) == len(items) and len(failures) >= 25:  # todo is in random order
+                reasons = set(failures.values())
+                check(len(reasons) > 1, f'The first {len(failures)} all failed: {min(reasons)}')
+            if ready:
+                return
+            check(all(worker.is_alive() for worker in workers), 'A worker process was killed, '
+                  'perhaps for lack of memory. Run it again to go on from here.')
+    finally:
+        listen(signal.SIG_IGN, signal.SIG_IGN)
+        bar.close()
+        # a killed worker may have taken with it a lock that terminate() waits for
+        ending = threading.Thread(target=pool.terminate, daemon=True)
+        ending.start()
+        ending.join(2)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+
+def main():
+    """Gets the items, fetches what is missing, and tells how it went."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    listen(stop, stop)
+    check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
+    try:
+        os.makedirs(OUTPUT, exist_ok=True)
+        lock = sqlite3.connect(os.path.join(OUTPUT, '.lock'), timeout=0)
+        lock.execute('BEGIN EXCLUSIVE')  # the system lifts it when this process ends, even killed
+        for name in os.listdir(OUTPUT):
+            if name.endswith('.part'):
+                os.remove(os.path.join(OUTPUT, name))
+        open(os.path.join(OUTPUT, FAILED), 'w').close()
+    except (OSError, sqlite3.Error) as error:
+        sys.exit(f'{OUTPUT}: another run is at work here.' if 'locked' in str(error) else
+                 f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
+    try:
+        items = get_items()
+        there = look()[0]
+        todo = [(index, item) for index, item in enumerate(items) if item['file'] not in there]
+        if todo:
+            random.Random(0).shuffle(todo)
+            if not http:
+                retry_call(start, **PATIENCE)
+            run(items, todo)
+    except Exception as error:
+        sys.exit(explain(error) + ('' if http else ' (To sign in: earthengine authenticate. To name'
+                 ' a project: earthengine set_project ID, or PROJECT at the top of this file.)'))
+    there, failures = look()
+    failures = {item['file']: failures.get(item['file'], 'getResult() saved no such file')
+                for item in items if item['file'] not in there}
+    print(f'{len(items) - len(failures)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
+    for reason, count in collections.Counter(failures.values()).most_common(20):
+        names = [name for name in failures if failures[name] == reason]
+        print(f'{count} failed: {reason} ({", ".join(names[:3])}{", ..." * (count > 3)})',
+              file=sys.stderr)
+    check(not failures, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
+
+
+if __name__ == '__main__':
+    main()
