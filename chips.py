@@ -100,9 +100,9 @@ def getRequests():
 
     names = {int(eco_id): name for eco_id, name in names}  # some ecoregions are several features
     found = collections.Counter(eco_id for eco_id, _, _ in points)
-    for eco_id, name in names.items():
-        if found[eco_id] < POINTS_PER_ECOREGION:
-            print(f'Warning: {name} has {found[eco_id]} points, not {POINTS_PER_ECOREGION}.',
+    for eco_id, count in found.items():
+        if count < POINTS_PER_ECOREGION:
+            print(f'Warning: {names[eco_id]} has {count} points, not {POINTS_PER_ECOREGION}.',
                   file=sys.stderr)
     return [{'file': f'chip_{index:05}.{FORMAT}', 'longitude': longitude, 'latitude': latitude,
              'ECO_ID': eco_id, 'ECO_NAME': names[eco_id], 'crs': utm(longitude, latitude)[0]}
@@ -118,10 +118,12 @@ def getResult(index, point):
             'crs_transform': [SCALE, 0, easting - half, 0, -SCALE, northing + half]}
     around = ee.Geometry.Point(point['longitude'], point['latitude']).buffer(2 * half)
     images = (ee.ImageCollection(COLLECTION).filterDate(START, END).filterBounds(around)
-              .map(lambda image: image.set('bands', image.bandNames()))
-              .filter(ee.Filter.And(*[ee.Filter.listContains('bands', band) for band in BANDS])))
+              .map(lambda image: image.set('bands', image.bandNames())))
+    whole = images.filter(ee.Filter.And(*[ee.Filter.listContains('bands', b) for b in BANDS]))
+    # if none has all BANDS, select() on the others makes the service say which one is missing
+    images = ee.ImageCollection(ee.Algorithms.If(whole.size(), whole, images)).select(BANDS)
     # the last is on top: developers.google.com/earth-engine/apidocs/ee-imagecollection-mosaic
-    chip = images.sort('system:time_start').select(BANDS).mosaic()
+    chip = images.sort('system:time_start').mosaic().select(BANDS)
     if FORMAT in ('png', 'jpg'):
         ask, options = chip.getThumbURL, {'format': FORMAT, 'min': MIN, 'max': MAX}
     else:
@@ -220,6 +222,8 @@ def send(uri, method='GET', body=None, headers=None, **_):
     size = answer.raw.tell()
     if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
         raise ConnectionError('no complete answer')
+    if answer.ok and re.match(rb'\s*($|<!doctype|<html|{\s*"error")', answer.content, re.I):
+        raise ConnectionError('nothing or an error page in place of an answer')
     if not answer.ok:
         try:
             text = answer.json()['error']['message']
@@ -321,9 +325,10 @@ def get_items():
             return items
     retry_call(start, **PATIENCE)
     items = retry_call(getRequests, **PATIENCE)
-    names = {str(item['file']).casefold() for item in items} - {'', INDEX, FAILED, STATE}
     check(items, 'getRequests() found nothing to do.')
-    check(len(names) == len(items), "getRequests(): each item needs a 'file' name of its own.")
+    names = collections.Counter([str(item['file']).casefold() for item in items] + ['', INDEX])
+    twice = [name for name in names if names[name] > 1]
+    check(not twice, f"getRequests(): each item needs a 'file' of its own, not {twice[:1]}.")
     for name in there & {STATE, INDEX}:
         os.remove(os.path.join(OUTPUT, name))
     table = io.StringIO()

@@ -204,6 +204,8 @@ def send(uri, method='GET', body=None, headers=None, **_):
     size = answer.raw.tell()
     if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
         raise ConnectionError('no complete answer')
+    if answer.ok and re.match(rb'\s*($|<!doctype|<html|{\s*"error")', answer.content, re.I):
+        raise ConnectionError('nothing or an error page in place of an answer')
     if not answer.ok:
         try:
             text = answer.json()['error']['message']
@@ -305,9 +307,10 @@ def get_items():
             return items
     retry_call(start, **PATIENCE)
     items = retry_call(getRequests, **PATIENCE)
-    names = {str(item['file']).casefold() for item in items} - {'', INDEX, FAILED, STATE}
     check(items, 'getRequests() found nothing to do.')
-    check(len(names) == len(items), "getRequests(): each item needs a 'file' name of its own.")
+    names = collections.Counter([str(item['file']).casefold() for item in items] + ['', INDEX])
+    twice = [name for name in names if names[name] > 1]
+    check(not twice, f"getRequests(): each item needs a 'file' of its own, not {twice[:1]}.")
     for name in there & {STATE, INDEX}:
         os.remove(os.path.join(OUTPUT, name))
     table = io.StringIO()

@@ -1,0 +1,110 @@
+"""What the tests share: they run the real commands in empty folders against the stand-in."""
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / 'standin'))
+from launch import DEFAULTS, StandIn  # noqa: E402
+
+
+class Folder:
+    """An empty folder with copies of the scripts, in which they are run as a user would."""
+
+    def __init__(self, path, standin):
+        self.path, self.standin = path, standin
+        for name in 'chips.py', 'timeseries.py':
+            shutil.copy(HERE.parent / name, path)
+
+    def edit(self, script, **constants):
+        """Gives constants at the top of a script other values."""
+        text = (self.path / script).read_text()
+        for name, value in constants.items():
+            pattern = rf'^{name} = (?:\[[^\]]*\]|[^#\n]*)'
+            text, found = re.subn(pattern, lambda _: f'{name} = {value!r}  ', text, count=1, flags=re.M)
+            assert found, f'{script} has no constant {name}'
+        (self.path / script).write_text(text)
+        return self
+
+    def replace(self, script, old, new):
+        """Replaces a piece of the text of a script."""
+        text = (self.path / script).read_text()
+        assert old in text
+        (self.path / script).write_text(text.replace(old, new))
+        return self
+
+    def start(self, *command, **options):
+        """Starts python with this command, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=self.path, env=self.standin.environ, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
+
+    def run(self, *command, status=0, seconds=240):
+        """Runs python with this command, checks the exit status, returns what it printed."""
+        child = self.start(*command)
+        try:
+            out, err = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+        assert child.returncode == status, f'status {child.returncode}, printed:\n{out}\n{err}'
+        assert 'Traceback' not in out + err, err
+        assert not alive(child.pid), 'processes left behind'
+        return out + err
+
+    def files(self, folder):
+        """The files of a folder of results, {name: bytes}, without the dot-files."""
+        return {path.name: path.read_bytes() for path in (self.path / folder).iterdir()
+                if not path.name.startswith('.')}
+
+    def table(self, name):
+        """The rows of a CSV as dicts."""
+        with open(self.path / name, newline='', encoding='utf-8') as file:
+            return list(csv.DictReader(file))
+
+
+def alive(group, seconds=3):
+    """The processes of a group that still run some seconds later, as lines of ps."""
+    for _ in range(int(seconds * 10)):
+        lines = subprocess.run(['ps', '-o', 'pid=,stat=,args=', '--pgroup', str(group)],
+                               capture_output=True, text=True).stdout.splitlines()
+        lines = [line for line in lines if line.split()[1][0] != 'Z']
+        if not lines:
+            break
+        time.sleep(0.1)
+    return lines
+
+
+@pytest.fixture(scope='session')
+def server():
+    """One stand-in for all tests."""
+    with StandIn() as standin:
+        yield standin
+
+
+@pytest.fixture
+def standin(server):
+    """The stand-in with its usual options and its counts at zero."""
+    server.set(**DEFAULTS)
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def folder(tmp_path, standin):
+    """An empty folder with the scripts."""
+    return Folder(tmp_path, standin)
+
+
+@pytest.fixture
+def new_folder(tmp_path_factory, standin):
+    """Makes more such folders."""
+    return lambda: Folder(tmp_path_factory.mktemp('folder'), standin)

@@ -1,0 +1,621 @@
+"""Synthetic datasets under the real ids, with the real bands, types, properties and quirks.
+
+Every pixel is a closed formula of place and time, in plain numpy functions that a test can call to
+know what a picture or a table has to say: naip(), lst_raw(), lst_masked(), lst_qc(), texture(),
+elevation(), ecoregion tables in TABLES and so on. Places are either longitude and latitude in
+degrees or the column and row of a cell of the dataset's own grid; a day is a number of days since
+1970-01-01.
+"""
+import dataclasses
+import datetime
+import functools
+import math
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+import pyproj
+import shapely
+
+DAY = 86400000  # milliseconds
+CRS = {'SR-ORG:6974': '+proj=sinu +R=6371007.181 +units=m +no_defs'}  # what PROJ doesn't know
+
+
+class TooMany(Exception):
+    """Raised by a search that would have to list most of a dataset."""
+
+
+class Grid(NamedTuple):
+    """The cells of a band: crs, affine transform (a, b, c, d, e, f), columns and rows."""
+    crs: str
+    transform: tuple
+    width: int
+    height: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """One image: times in ms, footprint in degrees (None: everywhere), {band: (type, Grid)}.
+
+    value(band, place) returns the array of a band and its mask (None: all valid), where place has
+    the integers col and row, cells of the band's grid, and the floats lon and lat.
+    """
+    dataset: str
+    index: str
+    start: int
+    end: int
+    properties: dict
+    footprint: Any
+    bands: dict
+    value: Callable
+
+
+class Dataset(NamedTuple):
+    """find(box, start, end) lists Scenes in time order; any argument may be None for no limit."""
+    kind: str  # 'Image' or 'ImageCollection'
+    find: Callable
+
+
+def day_of(year, month=1, day=1):
+    """Days from 1970-01-01 to a date."""
+    return datetime.date(year, month, day).toordinal() - 719163
+
+
+def date_of(day):
+    """The datetime.date that is so many days after 1970-01-01."""
+    return datetime.date.fromordinal(day + 719163)
+
+
+def scatter(*keys):
+    """Mixes integers into one of 31 bits that looks random."""
+    mixed = 0
+    for key, prime in zip(keys, (73856093, 19349663, 83492791, 49979687)):
+        mixed = mixed ^ (key * prime)
+    mixed = mixed & 0x7fffffff
+    return (((mixed ^ (mixed >> 13)) * 1274126177) & 0x7fffffff) >> 3
+
+
+def calendar(first, last, step):
+    """Days from first to last every so many days, beginning anew on each January 1."""
+    years = range(date_of(first).year, date_of(last).year + 1)
+    return [day for year in years for day in range(day_of(year), day_of(year + 1), step)
+            if first <= day <= last]
+
+
+@functools.lru_cache(maxsize=None)
+def projector(source, target):
+    """The pyproj.Transformer between two coordinate systems, x (or longitude) first."""
+    return pyproj.Transformer.from_crs(CRS.get(source, source), CRS.get(target, target),
+                                       always_xy=True)
+
+
+# NAIP: quarter quads of 3.75 minutes and 300 m more on each side, in NAD83 UTM
+
+QUARTER = 0.0625  # degrees
+CONUS = -124.84, 24.42, -66.9, 49.4  # west, south, east, north
+NAIP_BANDS = {'m': 'RGBN', 'n': 'RGB', 'c': 'NRG'}
+
+
+def naip_band(name, lon, lat, year):
+    """One band of naip()."""
+    u = np.floor(np.asarray(lon) * 1e5).astype(np.int64)
+    v = np.floor(np.asarray(lat) * 1e5).astype(np.int64)
+    if name == 'R':
+        return (u & 255).astype(np.uint8) | np.zeros_like(v, np.uint8)
+    if name == 'G':
+        return (v & 255).astype(np.uint8) | np.zeros_like(u, np.uint8)
+    if name == 'B':
+        return (64 * (year % 4) + 8 * (u >> 8 & 7) + (v >> 8 & 7)).astype(np.uint8)
+    return ((u + 3 * v) & 255).astype(np.uint8)
+
+
+def naip(lon, lat, year):
+    """{'R', 'G', 'B', 'N': uint8} at a place, given in degrees, in a year.
+
+    With u and v the longitude and latitude in 0.00001 degrees rounded down, R is u and G is v
+    modulo 256; B holds the year modulo 4 and three more bits of u and of v.
+    """
+    return {name: naip_band(name, lon, lat, year) for name in 'RGBN'}
+
+
+def naip_years(lon, lat):
+    """The years in which NAIP flew a place: odd ones in Colorado, even ones next to it."""
+    cell = math.floor((lon + 109.05) / 7) + math.floor((lat - 37) / 4)
+    return range(2003 + cell % 2, 2024, 2)
+
+
+@functools.lru_cache(maxsize=100000)
+def naip_tile(i, j):
+    """(crs, left, top, right, bottom, footprint) of the quarter quad at (i, j) * QUARTER."""
+    west, south = i * QUARTER, j * QUARTER
+    zone = math.floor((west + QUARTER / 2 + 180) / 6) + 1
+    crs = f'EPSG:{26900 + zone}'
+    x, y = projector('EPSG:4326', crs).transform(
+        np.array([west, west, west + QUARTER, west + QUARTER]),
+        np.array([south, south + QUARTER, south, south + QUARTER]))
+    left, right = math.floor(x.min() - 300), math.ceil(x.max() + 300)
+    bottom, top = math.floor(y.min() - 300), math.ceil(y.max() + 300)
+    lon, lat = projector(crs, 'EPSG:4326').transform(
+        np.array([left, left, right, right]), np.array([top, bottom, bottom, top]))
+    return crs, left, top, right, bottom, shapely.Polygon(zip(lon, lat))
+
+
+def naip_name(i, j):
+    """The middle of a name, such as 3712213_sw_10 for quad 13 of 37 N 122 W."""
+    quad = (7 - j // 2 % 8) * 8 + i // 2 % 8 + 1
+    zone = math.floor((i * QUARTER + QUARTER / 2 + 180) / 6) + 1
+    return f'{j // 16}{-(i // 16) - 1:03}{quad:02}_{"sn"[j % 2]}{"we"[i % 2]}_{zone}'
+
+
+@functools.lru_cache(maxsize=100000)
+def naip_scenes(i, j, year):
+    """The images of a quarter quad in a year: one of m_ or n_, and on some tiles a c_ as well."""
+    crs, left, top, right, bottom, footprint = naip_tile(i, j)
+    dice = scatter(i, j, year)
+    day = day_of(year, 6) + dice % 120
+    metres = 1 if year < 2017 else 0.6
+    columns, rows = math.ceil((right - left) / metres), math.ceil((top - bottom) / metres)
+    grid = Grid(crs, (metres, 0, left, 0, -metres, top), columns, rows)
+    kind = 'n' if year < 2009 or dice % 7 == 0 else 'm'
+    return [Scene('USDA/NAIP/DOQQ',
+                  f'{kind}_{naip_name(i, j)}_{"1" if metres == 1 else "060"}_{date_of(day):%Y%m%d}',
+                  day * DAY, day * DAY, {}, footprint,
+                  {band: ('uint8', grid) for band in NAIP_BANDS[kind]},
+                  lambda band, place: (naip_band(band, place.lon, place.lat, year), None))
+            for kind in (kind, *'c' * (dice // 7 % 4 == 0))]
+
+
+def find_naip(box, start, end):
+    """The tiles that may touch a box (degrees) between two times, oldest first."""
+    west, south, east, north = np.clip(box, CONUS[:2] * 2, CONUS[2:] * 2) if box else CONUS
+    first, last = (date_of(int(np.clip(time // DAY, day_of(2000), day_of(2030)))).year
+                   if time is not None else None for time in (start, end))
+    margin = 0.006  # degrees, a little more than 300 m
+    columns, rows = (
+        range(math.floor((low - margin) / QUARTER), math.floor((high + margin) / QUARTER) + 1)
+        for low, high in ((west, east), (south, north)))
+    if len(columns) * len(rows) > 3000:
+        raise TooMany
+    return sorted((scene for i in columns for j in rows
+                   for year in naip_years((i + .5) * QUARTER, (j + .5) * QUARTER)
+                   if (first or 0) <= year <= (last or 9999)
+                   for scene in naip_scenes(i, j, year)), key=lambda scene: scene.start)
+
+
+# MODIS: global images on the sinusoidal grid
+
+MODIS_CELL = 926.625433055833  # metres
+FEW_HOT = 53  # one cell in so many is absurdly hot, and of doubtful quality
+
+
+def modis_grid(divide):
+    """The sinusoidal grid with cells of 926 m divided by a number."""
+    cell = MODIS_CELL / divide
+    return Grid('SR-ORG:6974', (cell, 0, -20015109.354, 0, -cell, 10007554.677003),
+                43200 * divide, 21600 * divide)
+
+
+def modis_cell(lon, lat):
+    """Column and row of the 926 m cell that holds a place."""
+    x, y = projector('EPSG:4326', 'SR-ORG:6974').transform(lon, lat)
+    return int((x + 20015109.354) // MODIS_CELL), int((10007554.677003 - y) // MODIS_CELL)
+
+
+CLOUDY_BLOCK = 483, 508  # no MODIS image ever shows these 32 x 32 cells
+
+
+def cloudy_place():
+    """Longitude and latitude of the middle of CLOUDY_BLOCK, in Chile."""
+    col, row = (32 * index + 16 for index in CLOUDY_BLOCK)
+    return projector('SR-ORG:6974', 'EPSG:4326').transform(
+        col * MODIS_CELL - 20015109.354, 10007554.677003 - row * MODIS_CELL)
+
+
+def lst_hot(col, row, day):
+    """Where LST_Day_1km has one of its absurd values."""
+    return (5 * col + 3 * row + day) % FEW_HOT == 0
+
+
+def lst_masked(col, row, day):
+    """Where clouds hide LST_Day_1km: 1 in 5 blocks of 4 x 4 cells, and at times all around."""
+    passing = (31 * (col >> 2) + 17 * (row >> 2) + 7 * day) % 5 == 0
+    overcast = (5 * (col >> 7) + 3 * (row >> 7) + day // 8) % 23 == 0
+    forever = ((col >> 5) == CLOUDY_BLOCK[0]) & ((row >> 5) == CLOUDY_BLOCK[1])
+    return passing | overcast | forever
+
+
+def lst_raw(col, row, day):
+    """LST_Day_1km as stored, in 0.02 K: 13800..15299, or 16500 and more in the hot cells."""
+    return 13800 + (7 * col + 13 * row + 11 * day) % 1500 + lst_hot(col, row, day) * 2700
+
+
+def lst_qc(col, row, day):
+    """QC_Day; bits 0-1: 0 good, 1 doubtful (all hot cells are), 2 cloud, 3 nothing for long."""
+    masked = lst_masked(col, row, day)
+    doubtful = lst_hot(col, row, day) | ((col + row + day) % 7 == 0)
+    bits = np.where(masked, 2 + (col & row & 1), doubtful)
+    return bits + 64 * ((col + 2 * row) % 4) * (bits == 1)
+
+
+def texture(low, high, col, row, day):
+    """An integer from low to high (not included), for bands that only have to be there."""
+    return low + (7 * col + 13 * row + 11 * day) % (high - low)
+
+
+MOD11A2 = {  # band: type, lowest and highest value
+    'LST_Day_1km': ('uint16', 7500, 65535), 'QC_Day': ('uint8', 0, 255),
+    'Day_view_time': ('uint8', 0, 240), 'Day_view_angl': ('uint8', 0, 130),
+    'LST_Night_1km': ('uint16', 7500, 65535), 'QC_Night': ('uint8', 0, 255),
+    'Night_view_time': ('uint8', 0, 240), 'Night_view_angl': ('uint8', 0, 130),
+    'Emis_31': ('uint8', 200, 255), 'Emis_32': ('uint8', 200, 255),
+    'Clear_sky_days': ('uint8', 1, 255), 'Clear_sky_nights': ('uint8', 1, 255)}
+MOD13Q1 = {
+    'NDVI': ('int16', -2000, 10000), 'EVI': ('int16', -2000, 10000),
+    'DetailedQA': ('uint16', 0, 65534), 'sur_refl_b01': ('int16', 0, 10000),
+    'sur_refl_b02': ('int16', 0, 10000), 'sur_refl_b03': ('int16', 0, 10000),
+    'sur_refl_b07': ('int16', 0, 10000), 'ViewZenith': ('int16', 0, 18000),
+    'SolarZenith': ('int16', 0, 18000), 'RelativeAzimuth': ('int16', -18000, 18000),
+    'DayOfYear': ('int16', 1, 366), 'SummaryQA': ('int8', 0, 3)}
+
+
+def mod11a2_value(band, place, day):
+    """Night bands repeat the formulas of the day, 12 hours and 15 K (750) off."""
+    col, row = place.col, place.row
+    if band.startswith('LST'):
+        night = 'Night' in band
+        return (lst_raw(col, row, day + night) - 750 * night, ~lst_masked(col, row, day + night))
+    if band.startswith('QC'):
+        return lst_qc(col, row, day + ('Night' in band)), None
+    return texture(*MOD11A2[band][1:], col, row, day), ~lst_masked(col, row, day)
+
+
+def mod13q1_value(band, place, day):
+    return texture(*MOD13Q1[band][1:], place.col, place.row, day), None
+
+
+def modis_series(dataset, bands, grid, days, value):
+    """The Dataset of global images, one a given day, each for the time until the next."""
+    bands = {name: (kind, grid) for name, (kind, *_) in bands.items()}
+    step = min(after - day for day, after in zip(days, days[1:])) if days[1:] else 8
+
+    @functools.lru_cache(maxsize=None)
+    def scenes():
+        return [Scene(dataset, f'{date_of(day):%Y_%m_%d}', day * DAY, end * DAY, {}, None, bands,
+                      lambda band, place, day=day: value(band, place, day))
+                for day in days
+                for end in [min(day + step, day_of(date_of(day).year + 1))]]
+    return Dataset('ImageCollection', lambda box, start, end: scenes())
+
+
+MISSING_DAY = day_of(2001, 6, 18)  # MODIS/061/MOD11A2 has no image of it
+LST_DAYS = [day for day in calendar(day_of(2000, 2, 18), day_of(2026, 11, 9), 8)
+            if day != MISSING_DAY]
+NDVI_DAYS = calendar(day_of(2000, 2, 18), day_of(2026, 10, 16), 16)
+
+
+# tiles in UTM: Sentinel-2 and Landsat
+
+def find_tiles(box, side):
+    """(zone, easting, northing, crs, footprint) of the UTM squares of a side that touch a box."""
+    if not box or (box[2] - box[0]) * (box[3] - box[1]) > 100:
+        raise TooMany
+    west, south, east, north = box
+    for zone in range(math.floor((west + 180) / 6) + 1, math.floor((east + 180) / 6) + 2):
+        crs = f'EPSG:{(32600 if (south + north) >= 0 else 32700) + zone}'
+        middle = 6 * zone - 183
+        left, bottom, right, top = projector('EPSG:4326', crs).transform_bounds(
+            max(west, middle - 3), south, min(east, middle + 3), north)
+        for i in range(int((left - 9800) // side), int(right // side) + 1):
+            for j in range(int((bottom - 9800) // side), int(top // side) + 1):
+                lon, lat = projector(crs, 'EPSG:4326').transform(
+                    np.array([0, 0, 1, 1]) * (side + 9800) + i * side,
+                    np.array([1, 0, 0, 1]) * (side + 9800) + j * side)
+                yield zone, i * side, j * side, crs, shapely.Polygon(zip(lon, lat))
+
+
+def mgrs(zone, left, bottom, latitude):
+    """The name of a 100 km square, such as 13TDE."""
+    band = 'CDEFGHJKLMNPQRSTUVWX'[min(int(latitude + 80) // 8, 19)]
+    column = ['STUVWXYZ', 'ABCDEFGH', 'JKLMNPQR'][zone % 3][(left // 100000 - 1) % 8]
+    row = 'ABCDEFGHJKLMNPQRSTUV'[(bottom // 100000 + 5 * (zone % 2 == 0)) % 20]
+    return f'{zone:02}{band}{column}{row}'
+
+
+SENTINEL = {  # band: type, cell in metres, lowest and highest value
+    **{band: ('uint16', cell, 200 + 100 * n, 2000 + 400 * n) for n, (band, cell) in enumerate({
+        'B1': 60, 'B2': 10, 'B3': 10, 'B4': 10, 'B5': 20, 'B6': 20, 'B7': 20, 'B8': 10, 'B8A': 20,
+        'B9': 60, 'B11': 20, 'B12': 20}.items())},
+    'AOT': ('uint16', 10, 50, 300), 'WVP': ('uint16', 10, 500, 3000), 'SCL': ('uint8', 20, 4, 8),
+    'MSK_CLDPRB': ('uint8', 20, 0, 20), 'QA60': ('uint16', 60, 0, 1)}
+LANDSAT = {**{f'SR_B{n}': ('uint16', 30, 7000, 9000 + 3000 * n) for n in range(1, 8)},
+           'SR_QA_AEROSOL': ('uint8', 30, 0, 255), 'ST_B10': ('uint16', 30, 30000, 50000),
+           'QA_PIXEL': ('uint16', 30, 21824, 21825), 'QA_RADSAT': ('uint16', 30, 0, 1)}
+CLOUD = {'SCL': 9, 'MSK_CLDPRB': 95, 'QA60': 1024, 'QA_PIXEL': 22280}  # where a cloud is
+
+
+def tile_clouds(lon, lat, day):
+    """Where Sentinel-2 and Landsat show clouds: 3 of 10 cells of 0.02 degrees."""
+    i, j = (np.floor(np.asarray(angle) * 50).astype(np.int64) for angle in (lon, lat))
+    return scatter(i, j, day) % 10 < 3
+
+
+def tile_value(bands, band, place, day):
+    """texture(), with clouds in the quality bands and bright in all others."""
+    kind, _, low, high = bands[band]
+    values = texture(low, high, place.col, place.row, day)
+    return np.where(tile_clouds(place.lon, place.lat, day), CLOUD.get(band, high), values), None
+
+
+def tile_series(dataset, bands, side, days, describe):
+    """The Dataset of images every so many days on UTM squares; describe gives (index, dict)."""
+    def find(box, start, end):
+        flown = [day for day in days if (start is None or start <= day * DAY + DAY)
+                 and (end is None or day * DAY < end)]
+        tiles = list(find_tiles(box, side))
+        if len(tiles) * len(flown) > 5000:
+            raise TooMany
+        return [make(tile, day) for day in flown for tile in tiles]
+
+    def make(tile, day):
+        zone, left, bottom, crs, footprint = tile
+        index, properties = describe(tile, day)
+        grids = {band: (kind, Grid(crs, (cell, 0, left, 0, -cell, bottom + side + 9800),
+                                   (side + 9800) // cell, (side + 9800) // cell))
+                 for band, (kind, cell, *_) in bands.items()}
+        time = day * DAY + 63600000 + 1000 * (left // 100000)
+        return Scene(dataset, index, time, time, properties, footprint, grids,
+                     lambda band, place: tile_value(bands, band, place, day))
+    return Dataset('ImageCollection', find)
+
+
+def describe_sentinel(tile, day):
+    zone, left, bottom, _, footprint = tile
+    name = mgrs(zone, left, bottom, footprint.centroid.y)
+    cloudy = scatter(left // 1000, bottom // 1000, day) % 10000 / 100
+    return (f'{date_of(day):%Y%m%d}T174911_{date_of(day):%Y%m%d}T175905_T{name}',
+            {'MGRS_TILE': name, 'CLOUDY_PIXEL_PERCENTAGE': cloudy})
+
+
+def describe_landsat(tile, day):
+    zone, left, bottom, *_ = tile
+    path, row = zone * 3 + left // 180000, bottom // 180000 % 248
+    return (f'LC08_{path:03}{row:03}_{date_of(day):%Y%m%d}',
+            {'WRS_PATH': path, 'WRS_ROW': row, 'SPACECRAFT_ID': 'LANDSAT_8',
+             'CLOUD_COVER': scatter(path, row, day) % 10000 / 100})
+
+
+# single images on grids in degrees
+
+def elevation(lon, lat):
+    """Metres above the sea: hills of 0.5 degrees on a base that rises to the north."""
+    return np.floor(1500 + 20 * lat + 600 * np.sin(12.6 * lon) * np.sin(12.6 * lat))
+
+
+def land_cover(lon, lat):
+    """ESA WorldCover classes, in cells of 0.01 degrees."""
+    classes = np.array([10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100], np.uint8)
+    i, j = (np.floor(np.asarray(angle) * 100).astype(np.int64) for angle in (lon, lat))
+    return classes[scatter(i, j, 1) % 11]
+
+
+def bioclim(number, lon, lat):
+    """WORLDCLIM bio01 to bio19: smooth, different for each number."""
+    return np.floor(300 - 5 * np.abs(lat) + 10 * number + 20 * np.sin(lon / 3))
+
+
+def globe(dataset, kind, cell, north, bands, value, index='', day=day_of(2000, 2, 11)):
+    """The Dataset of one image between 180 W and 180 E and north degrees N and S."""
+    grid = Grid('EPSG:4326', (cell, 0, -180, 0, -cell, north), round(360 / cell),
+                round(2 * north / cell))
+    scene = Scene(dataset, index or dataset.split('/')[-1], day * DAY, (day + 1) * DAY, {}, None,
+                  {band: (kind_, grid) for band, kind_ in bands.items()},
+                  lambda band, place: (value(band, place.lon, place.lat), None))
+    return Dataset(kind, lambda box, start, end: [scene])
+
+
+IMAGES = {
+    'USDA/NAIP/DOQQ': Dataset('ImageCollection', find_naip),
+    'MODIS/061/MOD11A2': modis_series('MODIS/061/MOD11A2', MOD11A2, modis_grid(1), LST_DAYS,
+                                      mod11a2_value),
+    'MODIS/006/MOD11A2': modis_series(
+        'MODIS/006/MOD11A2', MOD11A2, modis_grid(1),
+        [day for day in LST_DAYS if day <= day_of(2022, 11, 9)], mod11a2_value),
+    'MODIS/061/MOD13Q1': modis_series('MODIS/061/MOD13Q1', MOD13Q1, modis_grid(4), NDVI_DAYS,
+                                      mod13q1_value),
+    'COPERNICUS/S2_SR_HARMONIZED': tile_series(
+        'COPERNICUS/S2_SR_HARMONIZED', SENTINEL, 100000,
+        range(day_of(2017, 3, 28), day_of(2026, 11, 9), 5), describe_sentinel),
+    'LANDSAT/LC08/C02/T1_L2': tile_series(
+        'LANDSAT/LC08/C02/T1_L2', LANDSAT, 180000,
+        range(day_of(2013, 3, 18), day_of(2026, 11, 9), 16), describe_landsat),
+    'USGS/SRTMGL1_003': globe('USGS/SRTMGL1_003', 'Image', 1 / 3600, 60, {'elevation': 'int16'},
+                              lambda band, lon, lat: elevation(lon, lat)),
+    'NASA/NASADEM_HGT/001': globe(
+        'NASA/NASADEM_HGT/001', 'Image', 1 / 3600, 60,
+        {'elevation': 'int16', 'num': 'uint8', 'swb': 'uint8'},
+        lambda band, lon, lat: elevation(lon, lat) if band == 'elevation' else 0 * lon + 0 * lat),
+    'WORLDCLIM/V1/BIO': globe(
+        'WORLDCLIM/V1/BIO', 'Image', 1 / 120, 90, {f'bio{n:02}': 'int16' for n in range(1, 20)},
+        lambda band, lon, lat: bioclim(int(band[3:]), lon, lat)),
+    'ESA/WorldCover/v200': globe(
+        'ESA/WorldCover/v200', 'ImageCollection', 1 / 12000, 83, {'Map': 'uint8'},
+        lambda band, lon, lat: land_cover(lon, lat), '2021', day_of(2021)),
+}
+
+
+# tables: {id: function that returns [(system:index, properties, shapely geometry in degrees)]}
+
+def wavy(points, seed, size=0.02):
+    """A polygon with a bend in the middle of each side, the same for both neighbours of a side."""
+    line = []
+    for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1]):
+        bend = (scatter(round(1000 * (x1 + x2)), round(1000 * (y1 + y2)), seed) % 201 - 100) / 100
+        line += [(x1, y1), ((x1 + x2) / 2 + bend * size, (y1 + y2) / 2 + bend * size / 2)]
+    return shapely.Polygon(line)
+
+
+COLORADO = -109.05, 37, -102.05, 41
+PRAIRIE = 'Western shortgrass prairie', 8, 'Temperate Grasslands, Savannas & Shrublands', 'Nearctic'
+PLATEAU = 'Colorado Plateau shrublands', 13, 'Deserts & Xeric Shrublands', 'Nearctic'
+ECOREGIONS = [  # ECO_ID, (ECO_NAME, BIOME_NUM, BIOME_NAME, REALM), geometry
+    (335, ('Colorado Rockies forests', 5, 'Temperate Conifer Forests', 'Nearctic'),
+     shapely.Polygon([(-107.6, 37), (-105.2, 37), (-105.0, 38.4), (-105.3, 39.6), (-105.1, 40.98),
+                      (-105.1, 42.5), (-108, 42.5), (-108, 40.98), (-107.7, 39.2)])
+     - shapely.box(-107.5, 40.98, -107.18, 43)),
+    (402, PRAIRIE, shapely.Polygon([(-105.2, 37), (-105.0, 38.4), (-101, 38.4), (-101, 37)])),
+    (402, PRAIRIE, shapely.Polygon([(-105.0, 38.4), (-105.3, 39.6), (-105.1, 40.98), (-105.1, 43),
+                                    (-101, 43), (-101, 38.4)])),
+    (402, PRAIRIE, shapely.Polygon([(-105.2, 37), (-101, 37), (-101, 33), (-104.5, 33)])),
+    (430, PLATEAU, shapely.Polygon([(-107.6, 37), (-107.7, 39.2), (-108, 40.98), (-108, 42),
+                                    (-112, 42), (-112, 35), (-107.6, 35)])),
+    (438, ('Wyoming Basin shrub steppe', 13, 'Deserts & Xeric Shrublands', 'Nearctic'),
+     shapely.box(-107.5, 40.98, -107.18, 43)),  # of which some 60 km2 are in Colorado
+    (348, ('Arizona Mountains forests', 5, 'Temperate Conifer Forests', 'Nearctic'),
+     shapely.box(-107, 34, -105.5, 37)),  # touches Colorado, from outside
+    (0, ('Rock and Ice', 11, 'Tundra', 'Nearctic'), shapely.box(-45, 65, -35, 75)),
+    (491, ('Serra do Mar, "São Paulo" coastal forests', 1,
+           'Tropical & Subtropical Moist Broadleaf Forests', 'Neotropic'),
+     shapely.box(-48, -25, -45, -23)),
+]
+
+
+@functools.lru_cache(maxsize=None)
+def ecoregions():
+    return [(f'{scatter(n, 5) % 65536:020x}', {
+        'ECO_ID': float(code), 'ECO_NAME': name, 'BIOME_NUM': float(biome),
+        'BIOME_NAME': biome_name, 'REALM': realm, 'NNH': float(code % 4 + 1),
+        'NNH_NAME': ('Half Protected', 'Nature Could Reach Half Protected',
+                     'Nature Could Recover', 'Nature Imperiled')[code % 4],
+        'COLOR': f'#{scatter(code, 1) % 2**24:06x}',
+        'COLOR_BIO': f'#{scatter(biome, 2) % 2**24:06x}',
+        'COLOR_NNH': '#257339', 'LICENSE': 'CC-BY 4.0', 'OBJECTID': float(n + 1),
+        'SHAPE_AREA': shape.area, 'SHAPE_LENG': shape.length}, shape)
+        for n, (code, (name, biome, biome_name, realm), shape) in enumerate(ECOREGIONS)]
+
+
+STATES = {  # ADM1_CODE: name, box
+    3217: ('Colorado', COLORADO), 3258: ('Wyoming', (-111.05, 41, -104.05, 45)),
+    3256: ('Utah', (-114.05, 37, -109.05, 41)), 3229: ('Kansas', (-102.05, 37, -94.6, 40)),
+    3244: ('New Mexico', (-109.05, 31.8, -103, 37))}
+# code and name; longitude, latitude of the lower left corner; columns, rows and side of the cells;
+# its provinces. Cells of 0.03 degrees hold a dozen of MODIS, those of 0.17 about 400.
+COUNTRIES = [
+    (12, 'Argentina', -66.0, -32.0, 5, 4, .16, 'Buenos Aires|Córdoba|Mendoza|Río Negro'),
+    (33, 'Bolivia', -65.0, -17.5, 4, 4, .12, 'Beni|Cochabamba|La Paz|Potosí'),
+    (37, 'Brazil', -52.0, -12.0, 7, 5, .17, 'Amazonas|Bahia|Pará|São Paulo|Piauí'),
+    (51, 'Chile', -72.2, -36.0, 4, 3, .08,
+     'Biobío|"Libertador" O\'Higgins, General Bernardo|Región Metropolitana'),
+    (57, 'Colombia', -74.0, 4.0, 5, 4, .10, 'Antioquia|Boyacá|Cauca|Nariño'),
+    (73, 'Ecuador', -79.5, -2.4, 4, 3, .06, 'Azuay|Guayas|Loja'),
+    (81, 'Falkland Islands (Malvinas)', -59.2, -51.8, 2, 1, .1,
+     'Administrative unit not available'),
+    (86, 'French Guiana', -53.0, 4.0, 3, 2, .09, 'Cayenne|Saint-Laurent-du-Maroni'),
+    (107, 'Guyana', -58.8, 5.0, 4, 2, .11, 'Barima-Waini|Upper Demerara/Berbice'),
+    (194, 'Paraguay', -57.5, -24.0, 4, 3, .12, 'Alto Paraná|Itapúa|Ñeembucú'),
+    (195, 'Peru', -74.5, -10.5, 5, 4, .13, 'Áncash|Cusco|Junín|Loreto'),
+    (233, 'Suriname', -56.0, 4.4, 3, 2, .10, 'Para|Sipaliwini'),
+    (260, 'Uruguay', -56.2, -33.0, 4, 3, .09, 'Artigas|Paysandú|Río Negro'),
+    (263, 'Venezuela', -66.5, 7.5, 5, 4, .14, 'Amazonas|Bolívar|Guárico|Mérida'),
+    (191, 'Panama', -78.4, 8.2, 3, 2, .08, 'Darién|Emberá'),  # in South America's box only
+]
+SAINTS = ['San José', 'Santa Rosa', 'San Pedro', 'Santa María', 'San Juan', 'Concepción',
+          'La Unión', 'El Carmen', 'Bella Vista', 'Buena Esperanza', 'Río Grande', 'Villa Nueva']
+QUIRKS = {  # (country, number of the region): its name
+    (51, 0): "O'Higgins, \"Libertador\"", (51, 1): 'Ñuñoa', (51, 2): 'A/B', (51, 3): '../../etc',
+    (37, 0): 'São João d\'Aliança', (12, 0): 'Administrative unit not available',
+    (12, 7): 'Administrative unit not available', (57, 3): '..', (195, 4): None,
+    (81, 0): 'Administrative unit not available', (81, 1): 'Administrative unit not available',
+    (73, 4): 'Gnral. Antonio Elizalde', (73, 5): 'Milagro', (51, 11): 'Aysén',
+    (263, 3): 'Isla de Margarita', (73, 11): 'Isla Puná', (260, 11): 'Islote',
+    (107, 0): 'a=b&c;d%20e #1?', (233, 0): 'CON'}
+
+
+def corner(code, column, row, lon, lat, side):
+    """Where four cells of a country meet, shaken a little."""
+    dice = scatter(code, column, row)
+    return (lon + side * (column + (dice % 31 - 15) / 100),
+            lat + side * (row + (dice // 31 % 31 - 15) / 100))
+
+
+def region_shape(code, number, cell, points):
+    """The geometry of a level 2 unit: a cell, or what one of the quirks needs."""
+    x, y = points[0]
+    if (code, number) == (51, 11):
+        return shapely.Point(cloudy_place()).buffer(0.04, quad_segs=3)
+    if (code, number) == (260, 11):  # too small to hold the centre of a MODIS cell
+        col, row = modis_cell(x, y)
+        lon, lat = projector('SR-ORG:6974', 'EPSG:4326').transform(
+            col * MODIS_CELL - 20015109.354, 10007554.677003 - row * MODIS_CELL)
+        return shapely.box(lon, lat - 0.001, lon + 0.001, lat)
+    if (code, number) in ((263, 3), (73, 11)):  # an island, far from the rest
+        return shapely.Point(x + 2, y + 3.6).buffer(0.07, quad_segs=4)
+    if (code, number) in ((51, 5), (81, 0)):
+        return shapely.MultiPolygon([cell, shapely.affinity.translate(cell, -0.6, 0.1)])
+    return cell
+
+
+def gaul(level, simplified):
+    """Rows of FAO/GAUL/2015, or of the one with 500 m less detail, at level 0, 1 or 2."""
+    units = []  # (codes, names, shape) of level 2
+    for code, country, lon, lat, columns, rows, side, provinces in COUNTRIES:
+        provinces = provinces.split('|')
+        for number in range(columns * rows):
+            column, row = number // rows, number % rows
+            points = [corner(code, column + i, row + j, lon, lat, side)
+                      for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))]
+            cell = shapely.Polygon(points) if simplified else wavy(points, code, 0.004)
+            name = QUIRKS.get((code, number), SAINTS[(number * 5 + code) % 12])
+            province = number % len(provinces)
+            unit = 15426 if name in ('Gnral. Antonio Elizalde', 'Milagro') else code * 100 + number
+            if name == 'Milagro':
+                province = 1
+            units.append(((code, code * 10 + province, unit), (country, provinces[province], name),
+                          region_shape(code, number, cell, points)))
+    for code, (name, box) in STATES.items():
+        units.append(((259, code, code * 10), ('United States of America', name, f'{name} County'),
+                      shapely.box(*box)))
+    units.append(((46, 836, 8360), ('Canada', 'Alberta', 'Division No. 1'),
+                  shapely.box(-120, 49, -110, 60)))
+    groups = {}
+    for codes, names, shape in units:
+        key = (codes[:level + 1], names[:level + 1])
+        groups.setdefault(key, []).append(shape)
+    return sorted((gaul_row(level, codes, names, shapely.union_all(shapes))
+                   for (codes, names), shapes in groups.items()), key=lambda row: row[0])
+
+
+def gaul_row(level, codes, names, shape):
+    """(system:index, properties, geometry) of a unit; the index has 20 hexadecimal digits."""
+    properties = {'DISP_AREA': 'NO', 'STATUS': 'Member State', 'Shape_Area': shape.area,
+                  'Shape_Leng': shape.length, 'EXP2_YEAR': 3000, 'STR2_YEAR': 1000}
+    if level < 2:
+        properties = {key.replace('2', str(level)): value for key, value in properties.items()}
+    for n in range(level + 1):
+        properties |= {f'ADM{n}_CODE': codes[n], f'ADM{n}_NAME': names[n]}
+    mixed = scatter(*codes, len(names[-1] or '')) % 2**20
+    return (f'{mixed:020x}', {key: value for key, value in properties.items() if value is not None},
+            shape)
+
+
+def fields():
+    """Twelve fields of about 40 ha near Greeley, Colorado."""
+    return [(f'{n:020x}', {'id': n + 1, 'name': f'field {n + 1}'},
+             shapely.box(*(side := (-104.7 + 0.01 * (n % 4), 40.4 + 0.008 * (n // 4))),
+                         side[0] + 0.008, side[1] + 0.006)) for n in range(12)]
+
+
+def plots():
+    """120 points in four clusters, each of a class, with nothing in between."""
+    return [(f'{n:020x}', {'id': n + 1, 'class': n % 4},
+             shapely.Point(-108 + 1.5 * (n % 4) + (scatter(n, 1) % 1000) / 10000,
+                           38 + 0.7 * (n % 4) + (scatter(n, 2) % 1000) / 10000))
+            for n in range(120)]
+
+
+TABLES = {
+    'RESOLVE/ECOREGIONS/2017': ecoregions,
+    'projects/standin/assets/fields': functools.lru_cache(fields),
+    'projects/standin/assets/plots': functools.lru_cache(plots),
+    **{f'FAO/GAUL{extra}/2015/level{level}':
+       functools.lru_cache(functools.partial(gaul, level, bool(extra)))
+       for extra in ('', '_SIMPLIFIED_500m') for level in range(3)},
+}

@@ -1,0 +1,118 @@
+"""Seeded misbehaviour: what goes wrong with a request, and how a spoilt answer is sent.
+
+The fate of a request follows from the seed, its kind, its digest and how often it has been seen, so
+that a run can be repeated, and so that a retry draws anew.
+"""
+
+import math
+import random
+import select
+import socket
+import struct
+import time
+from typing import NamedTuple
+
+from wire import Answer, error
+
+EARTH_ENGINE = ('discovery', 'algorithms', 'compute', 'create', 'pixels', 'table')
+
+BUSY = ('Too Many Requests: Request was rejected because the request rate or concurrency limit was '
+        'exceeded.')
+UNAUTHENTICATED = ('Request had invalid authentication credentials. Expected OAuth 2 access token, '
+                   'login cookie or other valid authentication credential. See '
+                   'https://developers.google.com/identity/sign-in/web/devconsole-project.')
+PAGE = b'<!DOCTYPE html>\n<html lang=en><title>Error</title><p>That is an error. Try again.\n'
+
+# Faults that are given in place of the answer.
+INSTEAD = {
+    '429': error(429, BUSY),
+    '500': error(500, 'An internal error has occurred.'),
+    '502': Answer(PAGE, 502, 'text/html; charset=UTF-8'),
+    '503': Answer(b'', 503, 'text/html'),
+    '504': error(504, 'Deadline exceeded.'),
+    'capacity': error(400, 'Earth Engine capacity exceeded'),
+    'aggregations': error(400, 'Too many concurrent aggregations.'),
+    'html': Answer(PAGE, 200, 'text/html; charset=UTF-8'),
+    'json': Answer(error(503, 'The service is currently unavailable.').body),
+    'empty': Answer(),
+    '401': error(401, UNAUTHENTICATED),
+    'rate403': error(403, 'Rate Limit Exceeded', errors=[{
+        'message': 'Rate Limit Exceeded', 'domain': 'usageLimits', 'reason': 'rateLimitExceeded'}]),
+}
+SILENT = ('reset', 'eof', 'stall')  # no byte of an answer is sent
+SPOILT = ('truncate', 'truncate-chunked', 'drip')  # the right answer, but only a part of it
+KINDS = (*INSTEAD, *SILENT, *SPOILT, 'gzip')
+NOT_FOR_TOKENS = {'capacity', 'aggregations', 'rate403', '401'}
+
+
+class Fate(NamedTuple):
+    """What happens to a request."""
+    fault: str
+    delay: float
+    zipped: bool
+    chunked: bool
+
+
+def per_kind(value):
+    """The numbers per kind of request in value: '0.1,token=0.5' -> {'all': 0.1, 'token': 0.5}."""
+    if not isinstance(value, dict):
+        parts = [part.rpartition('=') for part in str(value or 0).split(',')]
+        value = {kind.strip() or 'all': float(number) for kind, _, number in parts}
+    if unknown := set(value) - {*EARTH_ENGINE, 'token', 'catalog', 'all'}:
+        raise ValueError(f'no kind of request: {", ".join(sorted(unknown))}')
+    return value
+
+
+def of_kind(numbers, kind):
+    """The number for kind; a number for 'all' holds for all requests to Earth Engine."""
+    return numbers.get(kind, numbers.get('all', 0.0) if kind in EARTH_ENGINE else 0.0)
+
+
+def draw(options, kind, request, digest, seen):
+    """The Fate of a request that has been seen some times before."""
+    dice = random.Random(f'{options.seed} {kind} {digest} {seen}')
+    chance, choice, gauss = dice.random(), dice.random(), dice.gauss(0, 1)
+    zipped, chunked = dice.random() < options.gzip, dice.random() < options.chunked
+    fault = ''
+    if chance < of_kind(options.faults, kind):
+        fitting = [name for name in options.fault_kinds if fits(name, kind, request)]
+        fault = fitting[int(choice * len(fitting))] if fitting else ''
+    mean, sigma = of_kind(options.latency, kind), options.latency_sigma
+    delay = mean * math.exp(sigma * gauss - sigma ** 2 / 2)
+    zipped = (zipped or fault == 'gzip') and 'gzip' in request.headers.get('accept-encoding', '')
+    return Fate(fault, delay, zipped, chunked or fault == 'truncate-chunked')
+
+
+def fits(fault, kind, request):
+    """Whether a request of this kind can suffer fault."""
+    if kind == 'token':
+        return fault not in NOT_FOR_TOKENS
+    return fault != '401' or 'authorization' in request.headers
+
+
+def send(connection, answer, fate, options):
+    """Send an answer as fate has it; False if the connection has to be closed."""
+    if fate.fault in SILENT:
+        if fate.fault == 'stall':
+            select.select([connection], [], [], options.stall)  # or until the client gives up
+        if fate.fault == 'reset':
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        return False
+    restricted = {'x-earth-engine-quota-status': 'parallelism_restricted=true'}
+    packed = answer.pack(fate.chunked, fate.zipped, restricted if options.restricted else {})
+    if fate.fault not in SPOILT:
+        connection.sendall(packed)
+        return True
+    cut = len(packed) - len(answer.body) // 2 - 1
+    connection.sendall(packed[:cut])
+    if fate.fault == 'drip':
+        drip(connection, packed[cut:-1], options.stall)
+    return False
+
+
+def drip(connection, rest, seconds):
+    """Send a few bytes a second for some seconds, or until the client gives up."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not select.select([connection], [], [], 1)[0]:
+        connection.sendall(rest[:4])
+        rest = rest[4:]

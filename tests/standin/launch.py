@@ -1,0 +1,207 @@
+"""Start the stand-in: its options, its server process, and the environment of a script.
+
+    with StandIn(concurrency=40, faults='create=0.1') as standin:
+        subprocess.run([sys.executable, 'chips.py'], env=standin.environ)
+        print(standin.counts()['results'])
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from faults import KINDS, per_kind
+
+# The options: name, value if it is not given, what it is (None for a switch), help.
+OPTIONS = {
+    'the service': [
+        ('seed', 0, 'N', 'seed of everything that is random'),
+        ('latency', '', 'SECONDS', 'mean time of an answer: 0.2 for all requests to Earth Engine, '
+         'or by kind: create=0.15,pixels=0.6,table=5,compute=1'),
+        ('latency-sigma', 0.5, 'S', 'spread of the latency, which is log-normal'),
+        ('concurrency', 0, 'N', 'answer 429 to requests beyond N at once (the real limit: 40)'),
+        ('rate', 0.0, 'N', 'answer 429 to requests beyond N a second (the real limit is 100)'),
+        ('eager', False, None, 'evaluate when an id is created, not when its result is fetched'),
+        ('get-needs-token', False, None, 'ask for a token where a result is fetched, too'),
+        ('id-life', 0.0, 'SECONDS', 'then an id answers 404 (not given: never)'),
+        ('token-life', 3600.0, 'SECONDS', 'then a token answers 401, whatever its expires_in said'),
+        ('gzip', 0.0, 'P', 'share of the answers that are compressed, if the client takes it'),
+        ('chunked', 0.0, 'P', 'share of the answers that have no Content-Length but chunks'),
+        ('restricted', False, None, 'say in each answer that the project is in restricted mode'),
+        ('behaviour', '', 'NAME=VALUE,..', 'switches of evaluate.BEHAVIOUR'),
+        ('tiny', False, None,
+         'give one pixel or one row for each result, not evaluated (for benchmarks)'),
+        ('workers', 2, 'N', 'processes that evaluate, from the start'),
+    ],
+    'misbehaviour': [
+        ('faults', '', 'P', 'share of the requests that suffer a fault: 0.1 for all to Earth '
+         'Engine, or by kind: discovery=, algorithms=, compute=, create=, pixels=, table=, token=, '
+         'catalog='),
+        ('fault-kinds', '', 'A,B,..', f'faults to draw from (default: {", ".join(KINDS)})'),
+        ('stall', 60.0, 'SECONDS', 'how long the faults stall and drip last'),
+        ('broken', '', 'N[/M]', 'N items fail for good: early ones, or spread over about M'),
+        ('broken-match', '', 'REGEX', 'items whose request matches fail for good'),
+        ('broken-text', 'User memory limit exceeded.', 'TEXT', 'what they are answered, with 400'),
+        ('fatal-after', -1, 'N', 'refuse everything after N results'),
+        ('fatal-status', 403, 'N', '403: no permission; 401: token not valid, and no new one'),
+    ],
+    'the account': [
+        ('no-credentials', False, None, 'there is no credentials file'),
+        ('no-project', False, None, 'the credentials file has no project'),
+        ('revoked', False, None, 'the refresh token is not valid any more'),
+        ('not-registered', False, None, 'the project is not registered for Earth Engine'),
+    ],
+    'the script': [
+        ('start-method', '', 'NAME', 'how multiprocessing starts: fork, forkserver or spawn'),
+    ],
+}
+DEFAULTS = {name.replace('-', '_'): default
+            for group in OPTIONS.values() for name, default, _, _ in group}
+
+PROXY = 'HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'
+AUTHORITY = 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE', 'CURL_CA_BUNDLE'
+ABSENT = ('NO_PROXY', 'no_proxy', 'ALL_PROXY', 'all_proxy', 'SSL_CERT_DIR', 'APPDATA',
+          'GOOGLE_APPLICATION_CREDENTIALS', 'CLOUDSDK_CONFIG', 'EE_CLOUD_API_VERSION')
+
+# Without a client_id it is that of the earthengine command, as for most people.
+CREDENTIALS = {
+    'refresh_token': '1//standin-refresh-token',
+    'scopes': ['https://www.googleapis.com/auth/earthengine',
+               'https://www.googleapis.com/auth/cloud-platform'],
+}
+# Read when a Python starts. The variable is gone in the processes that the script starts.
+SITECUSTOMIZE = '''
+import os
+if method := os.environ.pop('STANDIN_START_METHOD', None):
+    import multiprocessing
+    multiprocessing.set_start_method(method)
+'''
+
+
+class StandIn:
+    """A stand-in that runs in a process of its own, as a context manager; see OPTIONS."""
+
+    def __init__(self, **options):
+        self.options = DEFAULTS
+        self.take(options)
+
+    def __enter__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix='standin-'))
+        # In a session of its own it does not see Ctrl-C; it ends when its input does.
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name('server.py')), str(self.folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.process.stdin.write(json.dumps(self.settings) + '\n')
+        self.process.stdin.flush()
+        port = self.process.stdout.readline()
+        if not port:
+            self.__exit__()
+            raise RuntimeError('the stand-in did not start')
+        self.port = int(port)
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def take(self, options):
+        """Check some options, and take them if they are good."""
+        if unknown := options.keys() - DEFAULTS.keys():
+            raise TypeError(f'the stand-in has no option {", ".join(sorted(unknown))}')
+        self.settings = settings({**self.options, **options})
+        self.options = {**self.options, **options}
+
+    def set(self, **options):
+        """Change some options; all others stay."""
+        self.take(options)
+        self.control('options', json.dumps(self.settings))
+
+    def counts(self):
+        """What has been served since the start or the last reset()."""
+        return self.control('counts')
+
+    def reset(self):
+        """Start counting again, and drawing faults; gives the counts so far."""
+        return self.control('reset')
+
+    def control(self, what, body=None):
+        """Ask the server for something that is not Earth Engine's."""
+        connection = http.client.HTTPConnection('127.0.0.1', self.port)
+        try:
+            connection.request('POST', f'/standin/{what}', body)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def home(self):
+        """A home folder that looks logged in."""
+        home = self.folder / 'home'
+        file = home / '.config' / 'earthengine' / 'credentials'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if self.options['no_credentials']:
+            file.unlink(missing_ok=True)
+        else:
+            project = {} if self.options['no_project'] else {'project': 'standin-project'}
+            file.write_text(json.dumps({**CREDENTIALS, **project}))
+            file.chmod(0o600)
+        (home / 'sitecustomize.py').write_text(SITECUSTOMIZE)
+        return str(home)
+
+    def changes(self):
+        """What the script finds different in its environment; None is for absent."""
+        home, method = self.home(), self.options['start_method']
+        changes = dict.fromkeys(ABSENT)
+        changes.update(dict.fromkeys(PROXY, f'http://127.0.0.1:{self.port}'))
+        changes.update(dict.fromkeys(AUTHORITY, str(self.folder / 'ca.pem')))
+        changes.update(HOME=home, USERPROFILE=home, NO_GCE_CHECK='true')
+        changes['PYTHONUSERBASE'] = site.getuserbase()  # lies in the home folder that is hidden
+        if method:
+            path = home, os.environ.get('PYTHONPATH')
+            changes['PYTHONPATH'] = os.pathsep.join(filter(None, path))
+            changes['STANDIN_START_METHOD'] = method
+        return changes
+
+    @property
+    def environ(self):
+        """The environment in which a script finds the stand-in."""
+        environ = {**os.environ, **self.changes()}
+        return {name: value for name, value in environ.items() if value is not None}
+
+
+def settings(options):
+    """The options as the server takes them; ValueError if one makes no sense."""
+    kinds = options['fault_kinds'] or KINDS
+    kinds = kinds.split(',') if isinstance(kinds, str) else list(kinds)
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f'no kind of fault: {", ".join(sorted(unknown))}')
+    if options['start_method'] not in ('', 'fork', 'forkserver', 'spawn'):
+        raise ValueError(f'no start method: {options["start_method"]}')
+    re.compile(options['broken_match'])
+    broken, _, among = str(options['broken'] or 0).partition('/')
+    # One in so many items may break: twice as many as shall, of which the first do.
+    every = max(1, int(among) // max(1, 2 * int(broken))) if among else 4
+    return {**options, 'faults': per_kind(options['faults']), 'fault_kinds': kinds,
+            'latency': per_kind(options['latency']), 'behaviour': switches(options['behaviour']),
+            'broken': int(broken), 'broken_every': every}
+
+
+def switches(value):
+    """The dict in 'name=value,name=value'; the values are JSON, or else strings."""
+    if isinstance(value, dict):
+        return value
+    found = {}
+    for part in filter(None, value.split(',')):
+        name, _, text = part.partition('=')
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found

@@ -1,0 +1,338 @@
+"""Google's side of the stand-in: tokens, ids, limits and results; a request in, an Answer out."""
+
+import collections
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+import secrets
+import threading
+import time
+import traceback
+import types
+import urllib.parse
+from pathlib import Path
+from typing import NamedTuple
+
+import faults
+from wire import Answer, error, reply
+from worker import Workers
+
+EARTH_ENGINE_HOSTS = 'earthengine-highvolume.googleapis.com', 'earthengine.googleapis.com'
+TOKEN_HOST, STORAGE_HOST = 'oauth2.googleapis.com', 'storage.googleapis.com'
+HOSTS = (*EARTH_ENGINE_HOSTS, TOKEN_HOST, STORAGE_HOST, 'www.googleapis.com')
+CLIENT_PROJECT = '517222506229'  # of the client itself: what it names if there is no other
+REFRESH_TOKEN = '1//standin-refresh-token'  # as in launch.CREDENTIALS
+
+# What there is of Earth Engine: verb, path, kind it counts as, method of Service.
+METHODS = (
+    ('GET', r'/\$discovery/rest', 'discovery', 'discovery'),
+    ('GET', '/v1/projects/[^/]+/algorithms', 'algorithms', 'algorithms'),
+    ('POST', '/v1/projects/[^/]+/value:compute', 'compute', 'value'),
+    ('POST', '/v1/projects/[^/]+/(?:thumbnails|tables)', 'create', 'create'),
+    ('GET', '/v1/projects/[^/]+/thumbnails/[^/]+:getPixels', 'pixels', 'download'),
+    ('GET', '/v1/projects/[^/]+/tables/[^/]+:getFeatures', 'table', 'download'),
+    ('POST', '/v1/projects/[^/]+/image:computePixels', 'pixels', 'pixels'),
+    ('POST', '/v1/projects/[^/]+/table:computeFeatures', 'table', 'features'),
+)
+ID = re.compile('projects/[^/]+/(thumbnails|tables)/[0-9a-f]{32}-[0-9a-f]{32}')
+
+DEPRECATED = {
+    'type': 'Catalog', 'stac_version': '1.0.0', 'id': 'GEE_catalog_deprecated',
+    'description': 'Deprecated Earth Engine datasets',
+    'links': [{
+        'rel': 'child', 'type': 'application/json', 'title': 'MODIS/006/MOD11A2',
+        'href': 'https://storage.googleapis.com/earthengine-stac/catalog/MODIS/'
+                'MODIS_006_MOD11A2.json',
+        'deprecated': True, 'gee:replacement_id': 'MODIS/061/MOD11A2',
+        'gee:removal_date': '2023-07-31T00:00:00Z',
+        'gee:learn_more_url': 'https://developers.google.com/earth-engine/datasets/catalog/'
+                              'MODIS_006_MOD11A2',
+    }],
+}
+MISSING_TOKEN = ('Request is missing required authentication credential. Expected OAuth 2 access '
+                 'token, login cookie or other valid authentication credential. See '
+                 'https://developers.google.com/identity/sign-in/web/devconsole-project.')
+NO_PERMISSION = ('Caller does not have required permission to use project {0}. Grant the caller '
+                 'the roles/serviceusage.serviceUsageConsumer role, or a custom role with the '
+                 'serviceusage.services.use permission, by visiting '
+                 'https://console.developers.google.com/iam-admin/iam/project?project={0} '
+                 'and then retry.')
+NOT_REGISTERED = ('Project {0} is not registered to use Earth Engine. Visit '
+                  'https://console.cloud.google.com/earth-engine/configuration?project={0} '
+                  'to register your project.')
+PIXEL = bytes.fromhex('89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c'
+                      '49444154789c63606060000000040001f61738550000000049454e44ae426082')
+
+
+class Created(NamedTuple):
+    """A download that has an id; answer is None until it is asked for."""
+    body: bytes
+    digest: str
+    answer: Answer
+    time: float
+
+
+class Counts:
+    """What has been served since the last reset."""
+
+    def __init__(self):
+        self.requests = collections.defaultdict(collections.Counter)  # kind -> status -> number
+        self.faults = collections.defaultdict(collections.Counter)  # kind -> fault -> number
+        self.hosts = collections.Counter()  # connections by host
+        self.created, self.served = collections.Counter(), collections.Counter()  # by digest
+        self.totals = collections.Counter(dict.fromkeys((
+            'connections', 'refused_connections', 'failed_handshakes', 'broken_tls', 'tokens',
+            'throttled', 'most_at_once', 'results', 'bytes'), 0))
+        self.start, self.first, self.last = time.time(), None, None
+        self.history = []  # [seconds, requests in flight, results] wherever they changed
+
+    def report(self):
+        """All but the digests, as JSON has it."""
+        return {
+            'requests': self.requests, 'faults': self.faults, 'hosts': self.hosts, **self.totals,
+            'items_created': len(self.created), 'items_served': len(self.served),
+            'most_creates_of_one': max(self.created.values(), default=0),
+            'most_results_of_one': max(self.served.values(), default=0),
+            'start': self.start, 'first': self.first, 'last': self.last, 'history': self.history,
+        }
+
+
+class Service:
+    """The way of a request through it is find, enter, answer, leave."""
+
+    def __init__(self, options):
+        self.lock = threading.Lock()
+        self.workers = Workers(options['workers'])
+        self.created, self.tokens = {}, {}
+        self.broken = collections.defaultdict(set)  # what has been chosen, for each choice
+        self.in_flight, self.bucket, self.filled = 0, 0.0, 0.0
+        self.set(options)
+        self.reset()
+
+    def set(self, options):
+        """Take other options, at any time."""
+        self.options = types.SimpleNamespace(**options)
+
+    def reset(self):
+        """Forget what has been served; ids and tokens stay valid."""
+        self.counts, self.seen = Counts(), collections.Counter()
+
+    def find(self, host, request):
+        """The kind of a request, and the method that answers it."""
+        if host == TOKEN_HOST and request.path == '/token':
+            return 'token', self.token
+        if host == STORAGE_HOST and request.path.endswith('/catalog_deprecated.json'):
+            return 'catalog', self.catalog
+        for verb, path, kind, method in METHODS:
+            if verb == request.method and re.fullmatch(path, request.path):
+                return kind, getattr(self, method)
+        return 'other', self.unknown
+
+    def enter(self, kind, request):
+        """Count a request in; gives its digest and its Fate, or None if it is one too many."""
+        name = ID.search(request.path)
+        known = name and self.created.get(name[0])
+        digest = known.digest if known else sha1(request.body or request.path.encode())
+        with self.lock:
+            counts = self.counts
+            counts.last = time.time()
+            counts.first = counts.first or counts.last
+            if kind in faults.EARTH_ENGINE:
+                if self.crowded():
+                    counts.requests[kind][429] += 1
+                    counts.totals['throttled'] += 1
+                    return digest, None
+                self.in_flight += 1
+                counts.totals['most_at_once'] = max(counts.totals['most_at_once'], self.in_flight)
+            self.seen[kind, digest] += 1
+            seen = self.seen[kind, digest]
+        return digest, faults.draw(self.options, kind, request, digest, seen)
+
+    def crowded(self):
+        """Whether a request now is one too many; it takes its share of the rate if it is not."""
+        limit, rate, now = self.options.concurrency, self.options.rate, time.monotonic()
+        if limit and self.in_flight >= limit:
+            return True
+        self.bucket = min(max(1, rate / 5), self.bucket + (now - self.filled) * rate)
+        self.filled = now
+        if rate and self.bucket < 1:
+            return True
+        self.bucket -= 1
+        return False
+
+    def answer(self, kind, method, request):
+        """What a request is answered when nothing goes wrong."""
+        try:
+            return self.refusal(kind, method, request) or method(request)
+        except Exception as problem:  # of the stand-in itself: to be seen, and not to be retried
+            traceback.print_exc()
+            return error(400, f'The stand-in failed: {type(problem).__name__}: {problem}')
+
+    def leave(self, kind, request, digest, answer, fault):
+        """Count a request out; gives its answer, which is no result when there are no more."""
+        with self.lock:
+            counts, complete = self.counts, answer.status == 200 and fault in ('', 'gzip')
+            self.in_flight -= kind in faults.EARTH_ENGINE
+            if complete and kind in ('pixels', 'table'):
+                if self.exhausted():
+                    answer = self.refusal(kind, None, request)
+                else:
+                    counts.totals['results'] += 1
+                    counts.served[digest] += 1
+            if complete and kind == 'create':
+                counts.created[digest] += 1
+            counts.totals['tokens'] += complete and kind == 'token'
+            counts.totals['bytes'] += len(answer.body)
+            counts.requests[kind][answer.status or 'none'] += 1
+            if fault:
+                counts.faults[kind][fault] += 1
+        return answer
+
+    def exhausted(self):
+        """Whether --fatal-after results have been served."""
+        return 0 <= self.options.fatal_after <= self.counts.totals['results']
+
+    def refusal(self, kind, method, request):
+        """The error for a request that may not be made, or None."""
+        if kind not in faults.EARTH_ENGINE or kind == 'discovery':
+            return None
+        options, headers, project = self.options, request.headers, request.path.split('/')[3]
+        if self.exhausted():
+            if options.fatal_status == 401:
+                return error(401, faults.UNAUTHENTICATED)
+            return error(403, NO_PERMISSION.format(project))
+        if method == self.download and not options.get_needs_token:
+            return None
+        token = headers.get('authorization', '').removeprefix('Bearer ')
+        if not token:
+            return error(401, MISSING_TOKEN)
+        if time.monotonic() - self.tokens.get(token, -1e9) > options.token_life:
+            return error(401, faults.UNAUTHENTICATED)
+        if method == self.download:
+            return None
+        if headers.get('x-goog-user-project') != project or project == CLIENT_PROJECT:
+            return error(403, NO_PERMISSION.format(project))
+        return error(403, NOT_REGISTERED.format(project)) if options.not_registered else None
+
+    def token(self, request):
+        """A new access token for the refresh token."""
+        form = dict(urllib.parse.parse_qsl(request.body.decode()))
+        revoked = self.options.revoked or self.exhausted() and self.options.fatal_status == 401
+        if revoked or form.get('refresh_token') != REFRESH_TOKEN:
+            return reply({'error': 'invalid_grant',
+                          'error_description': 'Token has been expired or revoked.'}, 400)
+        token = f'ya29.standin-{len(self.tokens) + 1}'
+        self.tokens[token] = time.monotonic()
+        return reply({'access_token': token, 'expires_in': 3599, 'token_type': 'Bearer',
+                      'scope': form.get('scope', '')})
+
+    def catalog(self, request):
+        """The list of deprecated datasets that the client reads at its start."""
+        return reply(DEPRECATED)
+
+    def unknown(self, request):
+        """What the stand-in does not do."""
+        return error(404, f'The stand-in knows no {request.method} {request.path}')
+
+    def discovery(self, request):
+        """What the service can do; the client builds its methods from it."""
+        return read_discovery()
+
+    def algorithms(self, request):
+        """The functions that an expression can call."""
+        return read_algorithms()
+
+    def value(self, request):
+        """The answer to getInfo."""
+        return self.run('value', request.body)
+
+    def create(self, request):
+        """The id of a download; most errors in its expression come later, when it is fetched."""
+        kind, digest, answer = request.path.rpartition('/')[2], sha1(request.body), None
+        if self.options.eager:
+            answer = checked = self.result(kind, request.body, digest)
+        elif kind == 'thumbnails' and not self.options.tiny:
+            checked = self.run('size', request.body)
+        else:
+            checked = Answer()
+        if checked.status != 200:
+            return checked
+        parent = request.path.removeprefix('/v1/')
+        name = f'{parent}/{secrets.token_hex(16)}-{secrets.token_hex(16)}'
+        self.created[name] = Created(request.body, digest, answer, time.monotonic())
+        return reply({'name': name})
+
+    def download(self, request):
+        """The bytes of a download."""
+        name, life = ID.search(request.path), self.options.id_life
+        known = name and self.created.get(name[0])
+        if not known or life and time.monotonic() - known.time > life:
+            return error(404, 'Requested entity was not found.')
+        return known.answer or self.result(name[1], known.body, known.digest)
+
+    def pixels(self, request):
+        """The answer to computePixels."""
+        return self.result('thumbnails', request.body, sha1(request.body))
+
+    def features(self, request):
+        """The answer to computeFeatures."""
+        return self.run('features', request.body)
+
+    def result(self, kind, body, digest):
+        """The bytes of an image or a table, or the error in it."""
+        if self.breaks(body, digest):
+            return error(400, self.options.broken_text)
+        if not self.options.tiny:
+            return self.run('image' if kind == 'thumbnails' else 'table', body)
+        if kind == 'thumbnails':
+            return Answer(PIXEL, content_type='image/png')
+        columns = json.loads(body).get('selectors') or ['system:index', '.geo']
+        rows = ','.join(columns) + '\n' + ',' * (len(columns) - 1) + '\n'
+        return Answer(rows.encode(), content_type='text/csv')
+
+    def breaks(self, body, digest):
+        """Whether an item fails for good."""
+        options = self.options
+        if options.broken_match and re.search(options.broken_match, body.decode()):
+            return True
+        chosen = self.broken[options.seed, options.broken, options.broken_every]
+        if int(sha1(f'{options.seed} {digest}'.encode()), 16) % options.broken_every == 0:
+            with self.lock:
+                if len(chosen) < options.broken:
+                    chosen.add(digest)
+        return digest in chosen
+
+    def run(self, job, body):
+        """The Answer of a worker."""
+        return self.workers.run(job, body, self.options.behaviour)
+
+
+def sha1(content):
+    """What a request is known by."""
+    return hashlib.sha1(content).hexdigest()
+
+
+def client_file(name):
+    """The text of a file that comes with the tests of the client."""
+    folder = Path(importlib.util.find_spec('ee').submodule_search_locations[0])
+    return (folder / 'tests' / name).read_text(encoding='utf-8')
+
+
+@functools.cache
+def read_algorithms():
+    """The signatures of the functions."""
+    return reply(json.loads(client_file('algorithms.json')))
+
+
+@functools.cache
+def read_discovery():
+    """The description of the service; the client's copy is of another version and lacks tables."""
+    document = json.loads(
+        client_file('cloud_api_discovery_document.json').replace('v1alpha', 'v1'))
+    methods = document['resources']['projects']['resources']
+    thumbnails = json.dumps(methods['thumbnails'])
+    methods['tables'] = json.loads(
+        thumbnails.replace('thumbnails', 'tables').replace('getPixels', 'getFeatures'))
+    return reply(document)

@@ -1,0 +1,567 @@
+"""What expressions work on: coordinate systems and places, images, features, dates and so on.
+
+An image is computed on demand: a Band has a function that gives its values at any Pixels, so that
+only the pixels of a picture or of a region are ever made. Edges of geometries are straight in their
+own coordinate system, even where Earth Engine would take geodesics.
+"""
+import datetime
+import functools
+import math
+import re
+import zoneinfo
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyproj
+import shapely
+
+import datasets
+
+BEHAVIOUR = {  # what is not known, or not the same everywhere, in the real service
+    'png_alpha': 'auto',  # RGBA: 'auto' where a picture has masked pixels, 'always' or 'never'
+    'mosaic_order': 'last',  # the only one: the last image of a collection is on top
+    'aggregate_limit': None,  # or 5000: elements that aggregate_array and reduceColumns accept
+    'table_limit': None,  # or 5000: rows of a CSV
+    'max_images': None,  # more images than these, mapped or reduced, are too many for a request
+    'max_images_text': 'User memory limit exceeded.',  # or 'Computation timed out.'
+    'csv_float': 'short',  # 15.3, or 'long': 15.300000000000011, 1.5E7
+    'csv_newline': '\n',
+    'csv_final_newline': True,
+    'csv_null': '',
+}
+MAX_ELEMENTS = 5000
+ALGORITHMS = {}
+
+
+class EEError(Exception):
+    """What the service answers instead of a result, and the HTTP status of the answer."""
+
+    def __init__(self, message, status=400):
+        super().__init__(message)
+        self.status = status
+
+
+def refuse_long(count, limit=MAX_ELEMENTS):
+    """Refuses a collection of more elements than the service puts into one answer."""
+    if limit and count > limit:
+        raise EEError(f'Collection query aborted after accumulating over {limit} elements.')
+
+
+# ---------------------------------------------------------------- coordinate systems and places
+
+class Projection(NamedTuple):
+    """A coordinate system and the affine transform (a, b, c, d, e, f) from pixels to its units."""
+    crs: str
+    transform: tuple = (1, 0, 0, 0, 1, 0)
+
+    def unit(self):
+        """Metres in a unit of the coordinate system (a degree of the equator)."""
+        system = find_crs(self.crs)
+        return 111319.49079327357 if system.is_geographic else (
+            system.axis_info[0].unit_conversion_factor)
+
+    def scale(self):
+        """The side of a pixel in metres."""
+        a, b, _, d, e, _ = self.transform
+        return self.unit() * math.sqrt(abs(a * e - b * d))
+
+    def at_scale(self, metres):
+        """The same with pixels of another size, from the same origin."""
+        factor = metres / self.scale()
+        a, b, c, d, e, f = self.transform
+        return self._replace(transform=(a * factor, b * factor, c, d * factor, e * factor, f))
+
+
+WGS84 = Projection('EPSG:4326')
+
+
+@functools.lru_cache(maxsize=1000)
+def find_crs(name):
+    """The pyproj.CRS of an EPSG code, SR-ORG:6974 or WKT text."""
+    try:
+        return pyproj.CRS(datasets.CRS.get(name, name))
+    except pyproj.exceptions.CRSError:
+        raise EEError(f"Projection: The CRS of a map projection could not be parsed: '{name}'."
+                      ) from None
+
+
+def forward(transform, x, y):
+    """Pixels to units; keeps a row x and a column y as they are if the transform is not rotated."""
+    a, b, c, d, e, f = transform
+    return a * x + (b * y if b else 0) + c, (d * x if d else 0) + e * y + f
+
+
+def backward(transform, x, y):
+    """Units to pixels."""
+    a, b, c, d, e, f = transform
+    if not b and not d:
+        return (x - c) / a, (y - f) / e
+    x, y, size = x - c, y - f, a * e - b * d
+    return (e * x - b * y) / size, (a * y - d * x) / size
+
+
+def warp(x, y, source, target):
+    """Coordinates in another system. For a whole grid, a row x and a column y, it interpolates
+    a polynomial through few points, which is exact to rounding and much faster than PROJ."""
+    transform = datasets.projector(source, target).transform
+    if not (np.ndim(x) == 2 and x.shape[0] == 1 and y.shape[1:] == (1,) and x.size * y.size > 999):
+        return transform(*(np.array(part) for part in np.broadcast_arrays(x, y)))
+    for count in 7, 14, 28:
+        nodes = np.cos(np.pi * (np.arange(count) + .5) / count)
+        fit = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, count - 1))
+        spans = [((line.min() + line.max()) / 2, np.ptp(line) / 2 or 1) for line in (x, y)]
+        powers = [np.polynomial.chebyshev.chebvander((line.ravel() - middle) / half, count - 1)
+                  @ fit for line, (middle, half) in zip((x, y), spans)]
+        inner = [middle + half * nodes for middle, half in spans]
+        known = transform(*(np.array(part) for part in np.meshgrid(*inner)))
+        tests = [np.linspace(0, line.size - 1, 5).astype(int) for line in (x, y)]
+        right = transform(*(np.array(part) for part in np.meshgrid(
+            x.ravel()[tests[0]], y.ravel()[tests[1]])))
+        guess = [powers[1][tests[1]] @ part @ powers[0][tests[0]].T for part in known]
+        error = max(np.abs(a - b).max() / (1 + np.abs(b).max()) for a, b in zip(guess, right))
+        if error < 1e-13 * count:
+            return tuple(powers[1] @ part @ powers[0].T for part in known)
+    return transform(*(np.array(part) for part in np.broadcast_arrays(x, y)))
+
+
+class Pixels:
+    """Places at which an image is asked for: pixel coordinates x and y in a projection, arrays that
+    broadcast to shape. Those of a grid are a row and a column, of the centres of its pixels."""
+
+    def __init__(self, projection, x, y):
+        self.projection, self.x, self.y = projection, x, y
+        self.shape = np.broadcast_shapes(np.shape(x), np.shape(y))
+        self.is_grid = np.ndim(x) == 2 and x.shape[0] == 1 and y.shape[1:] == (1,)
+        self.memo = {}
+
+    def remember(self, key, make):
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
+
+    def coordinates(self, projection):
+        """x and y in pixels of another projection."""
+        if projection == self.projection:
+            return self.x, self.y
+        return self.remember(projection, lambda: self.convert(projection))
+
+    def convert(self, projection):
+        x, y = forward(self.projection.transform, self.x, self.y)
+        if projection.crs != self.projection.crs:
+            x, y = self.remember(projection.crs, lambda: warp(
+                x, y, self.projection.crs, projection.crs))
+        return backward(projection.transform, x, y)
+
+    def place(self, projection):
+        """The Place for a dataset with such a grid."""
+        return self.remember(('place', projection), lambda: Place(self, projection))
+
+    def snapped(self, projection):
+        """The centres of the pixels of another projection that these places are in."""
+        place = self.place(projection)
+        return self.remember(('snapped', projection), lambda: Pixels(
+            projection, place.col + .5, place.row + .5))
+
+
+class Place:
+    """Pixels as a dataset wants them: col and row of its own cells, lon and lat in degrees."""
+
+    def __init__(self, pixels, projection):
+        self.pixels, self.projection = pixels, projection
+
+    @functools.cached_property
+    def col(self):
+        return np.floor(self.pixels.coordinates(self.projection)[0]).astype(np.int64)
+
+    @functools.cached_property
+    def row(self):
+        return np.floor(self.pixels.coordinates(self.projection)[1]).astype(np.int64)
+
+    @functools.cached_property
+    def lon(self):
+        return self.pixels.coordinates(WGS84)[0]
+
+    @functools.cached_property
+    def lat(self):
+        return self.pixels.coordinates(WGS84)[1]
+
+    def within(self, width, height):
+        """Where the cells are on a grid of that size; None for everywhere."""
+        fits = [(0 <= cells.min() and cells.max() < size) if cells.size else True
+                for cells, size in ((self.col, width), (self.row, height))]
+        if all(fits):
+            return None
+        return (self.col >= 0) & (self.col < width) & (self.row >= 0) & (self.row < height)
+
+
+def grid_of_pixels(projection, col, row, width, height):
+    """The Pixels of a rectangle of a projection's grid."""
+    return Pixels(projection, np.arange(col, col + width)[None] + .5,
+                  np.arange(row, row + height)[:, None] + .5)
+
+
+# ---------------------------------------------------------------- values
+
+class Geometry:
+    """A shapely geometry in the pixels of a projection."""
+
+    def __init__(self, shape, projection=WGS84, geodesic=True):
+        self.shape, self.projection, self.geodesic = shape, projection, geodesic
+
+    @functools.cached_property
+    def key(self):
+        return shapely.to_wkb(self.shape), self.projection
+
+    def __hash__(self):
+        return hash(self.key)
+
+    def __eq__(self, other):
+        return self is other or isinstance(other, Geometry) and self.key == other.key
+
+    def to(self, projection):
+        """The shape in pixels of another projection."""
+        return self.shape if projection == self.projection else reshape(self, projection)
+
+    def degrees(self):
+        return self.to(WGS84)
+
+
+@functools.lru_cache(maxsize=5000)
+def reshape(geometry, projection):
+    """The shape of a Geometry in another projection; long edges get vertices to bend at."""
+    shape, own = geometry.shape, geometry.projection
+    if own.crs != projection.crs and shapely.get_dimensions(shape) > 0 and not shape.is_empty:
+        west, south, east, north = shape.bounds
+        shape = shapely.segmentize(shape, max(east - west, north - south) / 32)
+
+    def convert(points):
+        x, y = forward(own.transform, points[:, 0], points[:, 1])
+        if own.crs != projection.crs:
+            x, y = datasets.projector(own.crs, projection.crs).transform(x, y)
+        return np.stack(backward(projection.transform, x, y), axis=1)
+    return shapely.transform(shape, convert)
+
+
+class PixelType(NamedTuple):
+    """Earth Engine's type of a band: precision 'int', 'float' or 'double', and limits of an int."""
+    precision: str
+    low: float = None
+    high: float = None
+
+    def dtype(self):
+        """The smallest numpy type that holds it."""
+        if self.precision != 'int':
+            return np.dtype('float32' if self.precision == 'float' else 'float64')
+        for name in 'uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32':
+            if np.iinfo(name).min <= self.low and self.high <= np.iinfo(name).max:
+                return np.dtype(name)
+        return np.dtype('int64')
+
+
+def pixel_type(name):
+    """The PixelType of a numpy integer type, float or double."""
+    if name in ('float', 'double'):
+        return PixelType(name)
+    return PixelType('int', int(np.iinfo(name).min), int(np.iinfo(name).max))
+
+
+BOOLEAN, INT32, FLOAT, DOUBLE = PixelType('int', 0, 1), pixel_type('int32'), *map(
+    PixelType, ('float', 'double'))
+
+
+class Band:
+    """A band; sample(pixels) returns its values and its mask (None: all valid), arrays that
+    broadcast to the shape of the pixels."""
+    __slots__ = 'name', 'type', 'projection', 'sample', 'size', 'last'
+
+    def __init__(self, name, type_, projection, sample, size=None):
+        self.name, self.type, self.projection, self.sample = name, type_, projection, sample
+        self.size, self.last = size, (None, None)
+
+    def at(self, pixels):
+        """sample(), which remembers its last result: many bands use one."""
+        asked, answer = self.last
+        if asked is not pixels:
+            answer = self.sample(pixels)
+            self.last = pixels, answer
+        return answer
+
+    def but(self, sample=None, name=None, type_=None, projection=None):
+        """The same band but for some attributes."""
+        return Band(name or self.name, type_ or self.type, projection or self.projection,
+                    sample or self.at, self.size)
+
+
+class Feature:
+    """A geometry (or None) with properties; index is its system:index."""
+    images = False
+
+    def __init__(self, geometry, properties, index=None):
+        self.geometry, self.properties, self.index = geometry, properties, index
+
+    def replace(self, **changes):
+        """A copy with some attributes changed."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **changes)
+        return copy
+
+    def get(self, name):
+        """A property, or None."""
+        if name in ('.geo', '.all'):
+            return self.geometry
+        return self.index if name == 'system:index' else self.properties.get(name)
+
+    def shape(self):
+        """The geometry in degrees; None if there is none or it is all the Earth."""
+        return self.geometry and self.geometry.degrees()
+
+    def set(self, values):
+        """A copy with other properties; null removes one."""
+        properties = {**self.properties, **values}
+        changes = {'properties': {k: v for k, v in properties.items() if v is not None}}
+        if 'system:index' in values:
+            changes['index'] = changes['properties'].pop('system:index', None)
+        return self.replace(**changes)
+
+
+class Image(Feature):
+    """Bands with properties; geometry is the footprint, None if unbounded; grid is (Projection,
+    col, row, width, height) if it was cut to a rectangle of pixels."""
+    images = True
+
+    def __init__(self, bands, properties=None, geometry=None, index=None, asset=None, grid=None):
+        super().__init__(geometry, properties or {}, index)
+        self.bands, self.asset, self.grid = bands, asset, grid
+
+    def get(self, name):
+        if name == 'system:band_names':
+            return [band.name for band in self.bands]
+        return super().get(name)
+
+    def computed(self, bands):
+        """An image computed from this one: it keeps the footprint but not the properties."""
+        return self.replace(bands=bands, properties={}, asset=None)
+
+    def projection(self):
+        return self.bands[0].projection if self.bands else WGS84
+
+
+class Collection:
+    """Elements, listed on demand. A filter can be applied before a dataset lists anything: load
+    takes the filters that follow, as hints."""
+
+    def __init__(self, load, images=False, asset=None):
+        self.load, self.images, self.asset, self.memo = load, images, asset, {}
+
+    def elements(self, hints=()):
+        if hints not in self.memo:
+            self.memo[hints] = self.load(hints)
+        return self.memo[hints]
+
+    def then(self, step, images=None):
+        """The collection of what step makes of the elements one by one or as a whole."""
+        return Collection(lambda hints: step(self.elements(hints)),
+                          self.images if images is None else images)
+
+    @functools.cached_property
+    def region(self):
+        """All geometries as one."""
+        shapes = [element.shape() for element in self.elements()]
+        return Geometry(shapely.union_all([shape for shape in shapes if shape]))
+
+
+def collect(elements, images=None):
+    """The Collection of a list."""
+    if images is None:
+        images = bool(elements) and elements[0].images
+    return Collection(lambda hints: elements, images)
+
+
+class Date(NamedTuple):
+    """Milliseconds since 1970-01-01 UTC."""
+    value: int
+
+
+class DateRange(NamedTuple):
+    """From start to before end, in milliseconds."""
+    start: int
+    end: int
+
+
+class Filter(NamedTuple):
+    """A test of an element; box (degrees), start and end (ms) are limits of what can pass it."""
+    test: Any
+    box: tuple = None
+    start: float = None
+    end: float = None
+
+
+class Reducer(NamedTuple):
+    """rows(columns) makes a list of outputs out of some columns of equal length without nulls,
+    stack(array) makes them out of an array of images (first axis), where NaN is null. The last
+    inputs may be null if they are optional."""
+    inputs: int
+    outputs: list
+    rows: Any
+    stack: Any = None
+    optional: int = 0
+    types: Any = None
+
+
+# ---------------------------------------------------------------- dates
+
+UNITS = {'millisecond': 1, 'second': 1000, 'minute': 60000, 'hour': 3600000, 'day': datasets.DAY,
+         'week': 7 * datasets.DAY}  # in milliseconds
+JODA = {  # letter of a pattern: function of a datetime and the number of such letters
+    'y': lambda t, n: f'{t.year % 100:02}' if n == 2 else f'{t.year:0{n}}',
+    'M': lambda t, n: f'{t.month:0{n}}' if n < 3 else t.strftime('%b' if n == 3 else '%B'),
+    'd': lambda t, n: f'{t.day:0{n}}', 'D': lambda t, n: f'{t.timetuple().tm_yday:0{n}}',
+    'H': lambda t, n: f'{t.hour:0{n}}', 'h': lambda t, n: f'{(t.hour - 1) % 12 + 1:0{n}}',
+    'm': lambda t, n: f'{t.minute:0{n}}', 's': lambda t, n: f'{t.second:0{n}}',
+    'S': lambda t, n: f'{t.microsecond:06}'[:n].ljust(n, '0'),
+    'E': lambda t, n: t.strftime('%a' if n < 4 else '%A'),
+    'e': lambda t, n: f'{t.isoweekday():0{n}}',
+    'a': lambda t, n: t.strftime('%p'), 'w': lambda t, n: f'{t.isocalendar().week:0{n}}',
+    'x': lambda t, n: f'{t.isocalendar().year:0{n}}', 'Z': lambda t, n: t.strftime('%z')}
+JODA |= {'Y': JODA['y']}
+
+
+def clock(time, zone):
+    """The datetime of a number of milliseconds."""
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    moment = epoch + datetime.timedelta(milliseconds=time)
+    return moment.astimezone(zoneinfo.ZoneInfo(zone)) if zone else moment
+
+
+def parse_date(text, zone):
+    """The Date of an ISO string such as 2000, 2000-01, 2000-01-31 or 2000-01-31T12:00:00."""
+    try:
+        longer = text + '-01' * (2 - text.count('-')) if len(text) <= 7 else text
+        moment = datetime.datetime.fromisoformat(longer)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone or 'UTC'))
+        return Date(round(moment.timestamp() * 1000))
+    except ValueError:
+        raise EEError(f"Date: Bad date/time '{text}'.") from None
+
+
+@functools.lru_cache(maxsize=100000)
+def format_date(time, pattern, zone=None):
+    """A time in ms in a pattern of Joda-Time, in which quotes enclose plain text."""
+    moment = clock(time, zone)
+    text = ''
+    for part in re.finditer(r"'([^']*)'|(([A-Za-z])\3*)|.", pattern or "yyyy-MM-dd'T'HH:mm:ss"):
+        quoted, run, letter = part.groups()
+        if letter and letter not in JODA:
+            raise EEError(f'Date.format: Illegal pattern component: {run}.')
+        text += JODA[letter](moment, len(run)) if letter else part[0] if quoted is None else quoted
+    return text
+
+
+def constant_image(value):
+    """An image of a number, or of a band for each of a list or dictionary of numbers."""
+    names = value if isinstance(value, dict) else (
+        [f'constant_{n}' for n in range(len(value))] if isinstance(value, list) else ['constant'])
+    numbers = list(value.values()) if isinstance(value, dict) else (
+        value if isinstance(value, list) else [value])
+
+    def band(name, number):
+        kind = DOUBLE if isinstance(number, float) else PixelType('int', int(number), int(number))
+        array = np.asarray(number, None if isinstance(number, float) else np.int64)
+        return Band(name, kind, WGS84, lambda pixels: (array, None))
+    return Image([band(name, number) for name, number in zip(names, numbers)])
+
+
+def collection_of(elements):
+    """The Collection of a list of elements; those without an index get their number."""
+    elements = [element if isinstance(element, Feature) else Feature(as_geometry(element), {})
+                for element in elements]
+    return collect([element if element.index is not None else element.replace(index=str(number))
+                    for number, element in enumerate(elements)])
+
+
+# ---------------------------------------------------------------- casts
+
+def as_image(value):
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, (int, float, list)):
+        return constant_image(value)
+    raise EEError(f': Expected an Image, not {describe(value)}.')
+
+
+def as_geometry(value):
+    if isinstance(value, Feature):
+        return value.geometry or Geometry(shapely.box(-180, -90, 180, 90), WGS84, False)
+    if isinstance(value, Collection):
+        return value.region
+    if isinstance(value, dict) and 'coordinates' in value:
+        return Geometry(shapely.geometry.shape(value))
+    if isinstance(value, Geometry):
+        return value
+    raise EEError(f': Expected a Geometry, not {describe(value)}.')
+
+
+def as_collection(value):
+    if isinstance(value, Collection):
+        return value
+    if isinstance(value, Feature):
+        return collect([value])
+    if isinstance(value, Geometry):
+        return collect([Feature(value, {}, '0')])
+    if isinstance(value, list):
+        return collection_of(value)
+    raise EEError(f': Expected a collection, not {describe(value)}.')
+
+
+def as_projection(value):
+    if isinstance(value, str):
+        find_crs(value)
+        return Projection(value)
+    if isinstance(value, dict):
+        return Projection(value['crs'], tuple(value.get('transform', WGS84.transform)))
+    return value.projection() if isinstance(value, Image) else value
+
+
+def as_number(value):
+    if isinstance(value, (int, float)):
+        return value
+    raise EEError(f': Invalid type. Expected type: Number. Actual type: {describe(value)}.')
+
+
+def as_string(value):
+    if isinstance(value, str):
+        return value
+    raise EEError(f': Invalid type. Expected type: String. Actual type: {describe(value)}.')
+
+
+def as_date(value):
+    """Date of a Date, a number of milliseconds or an ISO string."""
+    if isinstance(value, Date):
+        return value
+    if isinstance(value, (int, float)):
+        return Date(int(value))
+    return parse_date(value, None)
+
+
+def describe(value):
+    """The name of a value's type, for messages."""
+    names = {str: 'String', bool: 'Boolean', int: 'Integer', float: 'Float', list: 'List',
+             dict: 'Dictionary', type(None): 'Null'}
+    return names.get(type(value), type(value).__name__)
+
+
+CASTS = {
+    'Image<unknown bands>': as_image, 'Geometry': as_geometry, 'FeatureCollection': as_collection,
+    'ImageCollection': as_collection, 'Projection': as_projection, 'Date': as_date,
+    'Number': as_number, 'Float': as_number, 'Integer': as_number, 'Long': as_number,
+    'String': as_string}
+
+
+def algorithm(*names):
+    """Registers a function, called with all arguments of the signature, in its order."""
+    def register(function):
+        for name in names:
+            ALGORITHMS[name] = function
+        return function
+    return register

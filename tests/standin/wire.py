@@ -1,0 +1,72 @@
+"""Just enough HTTP/1.1: requests are read from a stream, answers are packed into bytes."""
+
+import gzip
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import unquote
+
+STATUS = {400: 'INVALID_ARGUMENT', 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED',
+          404: 'NOT_FOUND', 429: 'RESOURCE_EXHAUSTED', 500: 'INTERNAL', 503: 'UNAVAILABLE',
+          504: 'DEADLINE_EXCEEDED'}
+
+
+class Request(NamedTuple):
+    """A request whose body has arrived; path has no query, the names of headers are lower case."""
+    method: str
+    path: str
+    headers: dict
+    body: bytes
+
+
+@dataclass
+class Answer:
+    """What a request is answered with; body is bytes."""
+    body: bytes = b''
+    status: int = 200
+    content_type: str = 'application/json; charset=UTF-8'
+
+    def pack(self, chunked=False, zipped=False, headers=None):
+        """The whole answer as bytes, to be sent by a single write."""
+        body, headers = self.body, {'Content-Type': self.content_type, **(headers or {})}
+        if zipped:
+            body = gzip.compress(body, 1)
+            headers['Content-Encoding'] = 'gzip'
+        if chunked:
+            parts = [body[start:start + 4096] for start in range(0, len(body), 4096)]
+            body = b''.join(b'%x\r\n%b\r\n' % (len(part), part) for part in parts) + b'0\r\n\r\n'
+            headers['Transfer-Encoding'] = 'chunked'
+        else:
+            headers['Content-Length'] = len(body)
+        lines = [f'HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}']
+        lines += [f'{name}: {value}' for name, value in headers.items()]
+        return '\r\n'.join(lines + ['', '']).encode('latin-1') + body
+
+
+def read_request(stream):
+    """The next request on stream, None at its end; ValueError if it makes no sense."""
+    line = stream.readline(65536)
+    if not line:
+        return None
+    method, target, _ = line.decode('latin-1').split()
+    headers = {}
+    while line := stream.readline(65536).strip():
+        name, _, value = line.decode('latin-1').partition(':')
+        headers[name.lower()] = value.strip()
+    length = int(headers.get('content-length', 0))
+    body = stream.read(length)
+    if len(body) < length:
+        raise ValueError('the request ends early')
+    return Request(method, unquote(target.partition('?')[0]), headers, body)
+
+
+def reply(value, status=200):
+    """An answer holding value as JSON."""
+    return Answer(json.dumps(value).encode(), status)
+
+
+def error(code, message, **details):
+    """An error as Google's services word it."""
+    status = STATUS.get(code, 'UNKNOWN')
+    return reply({'error': {'code': code, 'message': message, 'status': status, **details}}, code)

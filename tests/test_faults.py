@@ -1,0 +1,146 @@
+"""A service that refuses, stalls and breaks: nothing lost, nothing half done, nothing hangs."""
+import json
+import re
+import time
+
+import pytest
+
+from conftest import DEFAULTS
+
+# 2,000 tiny chips, and retries that don't make the test long: a user may set these as well
+MANY = dict(POINTS_PER_ECOREGION=500, SIZE=8, DEADLINE=3)
+SERIES = dict(START='2020-01-01', END='2020-02-01', DEADLINE=3)
+HASTY = ('delay=1, backoff=2, max_delay=60, jitter=(0, 1)', 'delay=.05, backoff=2, max_delay=1, jitter=(0, .1)')
+
+
+def hasten(folder):
+    for script in 'chips.py', 'timeseries.py':
+        folder.replace(script, *HASTY)
+    return folder
+
+
+@pytest.mark.parametrize('script,name,constants,total', [
+    ('chips.py', 'chips', MANY, 2000), ('timeseries.py', 'timeseries', SERIES, None)])
+def test_one_fault_in_five_requests(new_folder, standin, script, name, constants, total):
+    calm, rough = hasten(new_folder()), hasten(new_folder())
+    calm.edit(script, **constants).run(script)
+    calm = calm.files(name)
+    total = total or len(calm) - 1
+    assert len(calm) == total + 1
+    standin.set(faults='0.2,token=0.2', stall=2, broken='3', broken_text='Too many pixels.', gzip=0.3, chunked=0.3)
+    standin.reset()
+    printed = rough.edit(script, **constants).run(script, status=1)
+    files, counts = rough.files(name), standin.counts()
+    lost = set(calm) - set(files)
+    assert len(lost) == 3 and f'{total - 3} of {total}' in printed
+    assert '3 failed: Too many pixels.' in printed
+    assert all(file in printed for file in lost)
+    assert files == {file: body for file, body in calm.items() if file not in lost}
+    assert not [path for path in (rough.path / name).iterdir() if path.name.endswith('.part')]
+    happened = {fault for kind in counts['faults'].values() for fault in kind}
+    assert len(happened) > 15  # of every kind
+    secret = '|'.join(['ya29', '[0-9a-f]{32}-[0-9a-f]{32}', 'getPixels', 'getFeatures', 'Bearer'])
+    assert not re.search(secret, printed)
+    for path in (rough.path / name).glob('.*'):
+        assert not re.search(secret, path.read_text(errors='replace'))
+
+
+@pytest.mark.parametrize('kind', ['429', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset',
+                                  'eof', 'truncate', 'truncate-chunked', 'stall', 'drip', 'html', 'json',
+                                  'empty', '401', 'rate403', 'gzip'])
+def test_each_fault_is_survived(folder, standin, kind):
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=16, FORMAT='tif', DEADLINE=2)
+    standin.set(faults='create=0.4,pixels=0.4,compute=0.4', fault_kinds=kind, stall=5)
+    folder.run('chips.py')
+    assert standin.counts()['faults']
+    assert len(folder.files('chips')) == 41
+
+
+def test_a_quota_of_10_and_25_workers(folder, standin):
+    standin.set(concurrency=10, latency='create=0.02,pixels=0.1')
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=100, SIZE=8).run('chips.py')
+    assert '400 of 400' in printed and standin.counts()['throttled'] > 0
+
+
+def test_a_permanent_error_is_asked_for_once(folder, standin):
+    standin.set(broken='5/40')
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py', status=1)
+    assert '5 failed: User memory limit exceeded.' in printed
+    counts = standin.counts()
+    assert sum(counts['requests']['create'].values()) <= 40
+    listed = folder.table('chips/.failed.csv') if False else (
+        folder.path / 'chips' / '.failed.csv').read_text().splitlines()
+    assert len(listed) == 5
+
+
+@pytest.mark.parametrize('status', [403, 401])
+def test_a_fatal_refusal_ends_the_run(folder, standin, status):
+    standin.set(fatal_after=30, fatal_status=status)
+    start = time.monotonic()
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).run('chips.py', status=1)
+    assert time.monotonic() - start < 25
+    lines = [line for line in printed.splitlines() if '/2000 [' not in line]
+    assert len(lines) == 1, printed
+    standin.set(**DEFAULTS)
+    assert '2000 of 2000' in folder.run('chips.py')
+
+
+def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder, standin):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8)
+    folder.replace('chips.py', "    half = SIZE * SCALE / 2", "    half = SIZE * SCALE / tow")
+    line = next(n for n, text in enumerate(
+        (folder.path / 'chips.py').read_text().splitlines(), 1) if ' / tow' in text)
+    start = time.monotonic()
+    printed = folder.run('chips.py', status=1)
+    assert time.monotonic() - start < 20 and printed.count('NameError') == 1
+    assert f'chips.py, line {line}' in printed and "'tow'" in printed
+    assert re.search(r'\b(\d+) all failed', printed)
+
+
+def test_a_mistake_that_hits_some_items_is_counted(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8)
+    folder.replace('chips.py', '    half = SIZE', "    half = index % 10 and SIZE or {}['seventh']")
+    folder.replace('chips.py', "{}['seventh'] * SCALE", "{}['seventh']")
+    printed = folder.run('chips.py', status=1)
+    assert re.search(r"8 failed: KeyError: 'seventh' \(chips.py, line \d+\)", printed)
+
+
+def test_a_mistake_in_get_requests_ends_the_run(folder):
+    folder.replace('chips.py', 'enumerate(sorted(points))', 'enumerate(sorted(pionts))')
+    printed = folder.run('chips.py', status=1)
+    assert re.search(r'NameError: .*pionts.*\(chips.py, line \d+\)', printed)
+    assert len(printed.splitlines()) <= 2
+
+
+def test_results_that_need_a_token(folder, standin):
+    standin.set(get_needs_token=True, token_life=1.0)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8).run('chips.py')
+
+
+def test_errors_at_create_or_at_get(new_folder, standin):
+    for eager in False, True:
+        standin.set(eager=eager, broken='3/40')
+        standin.reset()
+        printed = new_folder().edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py', status=1)
+        assert '3 failed' in printed
+
+
+def test_pictures_with_alpha_or_without(new_folder, standin):
+    for alpha in 'always', 'never', 'auto':
+        standin.set(behaviour=f'png_alpha={json.dumps(alpha)}')
+        new_folder().edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=8).run('chips.py')
+
+
+def test_several_files_an_item_each_fetched_once(folder, standin):
+    """An item may write a second file; a fault in between doesn't fetch the first again."""
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, DEADLINE=3)
+    folder.replace('chips.py', "    save(point['file'], lambda: download(ask({**grid, **options}), FORMAT))",
+                   "    save(point['file'], lambda: download(ask({**grid, **options}), FORMAT))\n"
+                   "    save(point['file'][:-3] + 'npy', lambda: download(\n"
+                   "        chip.getDownloadURL({**grid, 'format': 'NPY'}), 'npy'))")
+    standin.set(faults='pixels=0.3', fault_kinds='503,html')
+    folder.run('chips.py')
+    assert len(folder.files('chips')) == 161
+    counts = standin.counts()
+    assert counts['requests']['pixels']['200'] - sum(
+        kind.get('html', 0) for kind in counts['faults'].values()) == 160

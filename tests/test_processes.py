@@ -1,0 +1,158 @@
+"""Kills, Ctrl-C and two runs at once: the next run completes the folder, byte for byte."""
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import alive
+
+CHIPS = dict(POINTS_PER_ECOREGION=60, SIZE=32, PROCESSES=8)
+
+
+def wait_for_files(folder, number, seconds=60):
+    """Waits until a run has that many results."""
+    for _ in range(seconds * 50):
+        if (folder.path / 'chips').is_dir() and len(list((folder.path / 'chips').glob('*.png'))) >= number:
+            return
+        time.sleep(0.02)
+    raise AssertionError('no results')
+
+
+def workers(parent):
+    """The processes that a process has started."""
+    listed = subprocess.run(['pgrep', '-P', str(parent)], capture_output=True, text=True)
+    return [int(line) for line in listed.stdout.split()]
+
+
+@pytest.fixture
+def calm(new_folder, standin):
+    """The files of a run that nothing disturbs."""
+    folder = new_folder()
+    folder.edit('chips.py', **CHIPS).run('chips.py')
+    return folder.files('chips')
+
+
+@pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
+def test_killed_worker(folder, standin, calm, method):
+    standin.set(latency='0.1', start_method=method)
+    run = folder.edit('chips.py', **CHIPS).start('chips.py')
+    wait_for_files(folder, 5)
+    children = workers(run.pid)
+    pids = [pid for child in children for pid in [child, *workers(child)]]
+    busy = [pid for pid in pids if not workers(pid)]
+    os.kill(random.choice(busy), signal.SIGKILL)
+    out, err = run.communicate(timeout=20)
+    assert 'Traceback' not in err and not alive(run.pid)
+    if run.returncode:
+        assert run.returncode == 1 and 'Run it again' in err
+    standin.set(latency='')
+    folder.run('chips.py')
+    assert folder.files('chips') == calm
+
+
+@pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
+@pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
+    standin.set(latency='pixels=0.5', start_method=method)
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).start('chips.py')
+    wait_for_files(folder, 1)
+    start = time.monotonic()
+    (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
+    out, err = run.communicate(timeout=20)
+    assert time.monotonic() - start < 3
+    assert run.returncode == status and not alive(run.pid)
+    said = [line for line in err.splitlines() if line and '/2000 [' not in line]
+    assert len(said) == 1 and 'Run it again' in said[0], err
+
+
+def test_ctrl_c_while_the_workers_start(folder, standin):
+    standin.set(start_method='spawn', latency='create=5')
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).start('chips.py')
+    for _ in range(1000):
+        if len(workers(run.pid)) > 5:
+            break
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=20)
+    assert run.returncode == 130 and 'Traceback' not in err and not alive(run.pid)
+
+
+@pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
+def test_killed_parent_leaves_no_process(folder, standin, method):
+    standin.set(latency='pixels=0.5', start_method=method)
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).start('chips.py')
+    wait_for_files(folder, 1)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=20)
+    assert not alive(run.pid, seconds=5)
+
+
+def test_killed_at_random_moments(folder, standin, calm):
+    folder.edit('chips.py', **CHIPS)
+    dice = random.Random(7)
+    standin.set(latency='0.05')
+    for turn in range(20):
+        run = folder.start('chips.py')
+        time.sleep(dice.uniform(1, 2.5))
+        victim = dice.choice(['worker', 'parent', 'all'])
+        try:
+            if victim == 'worker' and (children := workers(run.pid)):
+                os.kill(dice.choice(children), signal.SIGKILL)
+            elif victim == 'parent':
+                os.kill(run.pid, signal.SIGKILL)
+            else:
+                os.killpg(run.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        out, err = run.communicate(timeout=60)
+        assert 'Traceback' not in err and not alive(run.pid, seconds=5)
+        if turn % 5 == 4:  # begin again, so that there is something to kill
+            for path in list((folder.path / 'chips').glob('*.png'))[::2]:
+                path.unlink()
+    standin.set(latency='')
+    folder.run('chips.py')
+    assert folder.files('chips') == calm
+    assert not list((folder.path / 'chips').glob('*.part'))
+
+
+def test_two_runs_at_once(folder, standin, calm):
+    standin.set(latency='0.1')
+    first = folder.edit('chips.py', **CHIPS).start('chips.py')
+    wait_for_files(folder, 5)
+    assert 'another run' in folder.run('chips.py', status=1)
+    first.communicate(timeout=60)
+    assert first.returncode == 0 and folder.files('chips') == calm
+
+
+def test_numbers_stay_when_the_server_answers_otherwise(folder, standin):
+    folder.edit('chips.py', **CHIPS).run('chips.py')
+    before = folder.files('chips')
+    folder.replace('chips.py', 'seed=SEED', 'seed=SEED + 1')  # as if the service drew other points
+    (folder.path / 'chips' / 'chip_00005.png').unlink()
+    folder.run('chips.py')
+    assert folder.files('chips') == before
+
+
+def test_disk_full(folder, standin, tmp_path):
+    if os.geteuid():
+        pytest.skip('only root can mount a small disk')
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', str(disk)]).returncode:
+        pytest.skip('no disk can be mounted here')
+    try:
+        folder.edit('chips.py', POINTS_PER_ECOREGION=60, OUTPUT=str(disk / 'chips'))
+        start = time.monotonic()
+        printed = folder.run('chips.py', status=1)
+        assert time.monotonic() - start < 30 and 'No space left' in printed
+        said = [line for line in printed.splitlines() if '/240 [' not in line]
+        assert len(said) == 1, printed
+        subprocess.run(['mount', '-o', 'remount,size=100m', str(disk)], check=True)
+        folder.run('chips.py')
+        assert len(list((disk / 'chips').glob('*.png'))) == 240
+        assert not list((disk / 'chips').glob('*.part'))
+    finally:
+        subprocess.run(['umount', '-l', str(disk)])

@@ -1,0 +1,141 @@
+"""The tables of timeseries.py, compared with the closed formulas of the stand-in's datasets."""
+import csv
+
+import numpy as np
+import pyproj
+import pytest
+import shapely
+
+import datasets
+
+FEW = dict(COUNTRIES=['Ecuador', 'Uruguay', 'Chile'], START='2001-05-01', END='2001-08-10')
+TABLE = 'FAO/GAUL_SIMPLIFIED_500m/2015/level2'
+
+
+def cells_of(shape):
+    """Columns and rows of the MODIS cells whose centre lies in a shape, by PROJ and shapely."""
+    sphere = pyproj.Transformer.from_crs('EPSG:4326', datasets.CRS['SR-ORG:6974'], always_xy=True)
+    found = []
+    for part in shapely.get_parts(shape):
+        xs, ys = sphere.transform(*np.array(shapely.get_coordinates(part.buffer(0.05))).T)
+        cols = np.arange((xs.min() + 20015109.354) // datasets.MODIS_CELL,
+                         (xs.max() + 20015109.354) // datasets.MODIS_CELL + 1)
+        rows = np.arange((10007554.677003 - ys.max()) // datasets.MODIS_CELL,
+                         (10007554.677003 - ys.min()) // datasets.MODIS_CELL + 1)
+        col, row = (a.ravel() for a in np.meshgrid(cols, rows))
+        lon, lat = sphere.transform((col + 0.5) * datasets.MODIS_CELL - 20015109.354,
+                                    10007554.677003 - (row + 0.5) * datasets.MODIS_CELL,
+                                    direction='INVERSE')
+        inside = shapely.contains_xy(part, lon, lat)
+        found.append(np.array([col[inside], row[inside]], int))
+    return np.unique(np.hstack(found), axis=1)
+
+
+def expected(shape, days, quality=3):
+    """The lines that the table of a region must have."""
+    col, row = cells_of(shape)
+    lines = ['date,LST_Day_1km']
+    for day in days:
+        seen = ~datasets.lst_masked(col, row, day) & (datasets.lst_qc(col, row, day) & 3 <= quality)
+        raw = datasets.lst_raw(col, row, day)[seen]
+        value = f'{raw.max() * 0.02 - 273.15:.2f}' if raw.size else ''
+        lines.append(f'{datasets.date_of(day)},{value}')
+    return lines
+
+
+def days_between(start, end):
+    return [day for day in datasets.LST_DAYS if start <= str(datasets.date_of(day)) < end]
+
+
+def units(countries, table=TABLE):
+    """{system:index: (properties, geometry)} of the level 2 units of some countries."""
+    return {index: (properties, shape) for index, properties, shape in datasets.TABLES[table]()
+            if properties['ADM0_NAME'] in countries}
+
+
+def compare(folder, truth, days, **options):
+    """Checks the index, and each table against the formulas."""
+    rows = folder.table('timeseries/regions.csv')
+    assert {row['id'] for row in rows} == set(truth)
+    assert len({row['file'] for row in rows}) == len(rows) == len(truth)
+    for row in rows:
+        properties, shape = truth[row['id']]
+        for name in ('ADM0_CODE', 'ADM0_NAME', 'ADM1_CODE', 'ADM1_NAME', 'ADM2_CODE', 'ADM2_NAME'):
+            assert row[name] == str(properties.get(name, ''))
+        text = (folder.path / 'timeseries' / row['file']).read_text()
+        assert text.endswith('\n')
+        assert text.splitlines() == expected(shape, days, **options), properties
+    return rows
+
+
+def test_each_region_has_its_series(folder):
+    folder.edit('timeseries.py', **FEW).run('timeseries.py')
+    truth = units(FEW['COUNTRIES'])
+    rows = compare(folder, truth, days_between(FEW['START'], FEW['END']))
+    files = folder.files('timeseries')
+    assert len(files) == len(rows) + 1
+    shared = [row for row in rows if row['ADM2_CODE'] == '15426']
+    assert len(shared) == 2 and shared[0]['ADM2_NAME'] != shared[1]['ADM2_NAME']
+    assert files[shared[0]['file']] != files[shared[1]['file']]
+    tables = [list(csv.reader(body.decode().splitlines())) for name, body in files.items()
+              if name != 'regions.csv']
+    assert any(all(line[1] == '' for line in table[1:]) for table in tables)  # all cloud, or tiny
+    assert not [path for path in folder.path.parent.rglob('*.csv') if path.parent.name != 'timeseries']
+
+
+def test_whole_archive_of_a_region(folder):
+    folder.edit('timeseries.py', COUNTRIES=['Falkland Islands (Malvinas)']).run('timeseries.py')
+    compare(folder, units(['Falkland Islands (Malvinas)']), datasets.LST_DAYS)
+
+
+@pytest.mark.parametrize('quality', [0, 1])
+def test_quality(folder, quality):
+    folder.edit('timeseries.py', QUALITY=quality, **FEW).run('timeseries.py')
+    compare(folder, units(FEW['COUNTRIES']), days_between(FEW['START'], FEW['END']), quality=quality)
+
+
+def test_full_resolution_table(folder):
+    folder.edit('timeseries.py', REGIONS='FAO/GAUL/2015/level2', **FEW).run('timeseries.py')
+    compare(folder, units(FEW['COUNTRIES'], 'FAO/GAUL/2015/level2'),
+            days_between(FEW['START'], FEW['END']))
+
+
+def test_all_countries_and_no_others(folder):
+    folder.edit('timeseries.py', START='2020-01-01', END='2020-01-20').run('timeseries.py')
+    everywhere = {row[1]['ADM0_NAME'] for row in datasets.TABLES[TABLE]()}
+    south = everywhere - {'Panama', 'Canada', 'United States of America'}
+    compare(folder, units(south), days_between('2020-01-01', '2020-01-20'))
+
+
+def test_no_geometry_is_sent_up(folder, standin):
+    folder.edit('timeseries.py', COUNTRIES=['Suriname'], START='2020-01-01', END='2020-02-01')
+    standin.set(broken_match='oordinates|GeometryConstructors')
+    folder.run('timeseries.py')
+
+
+@pytest.mark.parametrize('limit,text', [(40, 'Computation timed out.'), (100, 'User memory limit exceeded.')])
+def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, limit, text):
+    few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2010-01-01')
+    calm = new_folder()
+    calm.edit('timeseries.py', **few).run('timeseries.py')
+    standin.set(behaviour=f'max_images={limit}')
+    folder.edit('timeseries.py', **few).run('timeseries.py')
+    assert folder.files('timeseries') == calm.files('timeseries')
+    compare(folder, units(['Suriname']), days_between('2003-01-01', '2010-01-01'))
+
+
+def test_a_part_that_cannot_be_halved_fails_the_region(folder, standin):
+    standin.set(behaviour='max_images=0')
+    folder.edit('timeseries.py', COUNTRIES=['Suriname'], START='2003-01-01', END='2003-01-05')
+    printed = folder.run('timeseries.py', status=1)
+    assert 'limit exceeded' in printed or 'timed out' in printed
+    assert list(folder.files('timeseries')) == ['regions.csv']
+
+
+@pytest.mark.parametrize('behaviour', ['csv_newline="\\r\\n"', 'csv_final_newline=false',
+                                       'csv_float="long"'])
+def test_tables_are_the_same_however_the_service_writes_them(folder, standin, behaviour):
+    standin.set(behaviour=behaviour)
+    few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2003-04-01')
+    folder.edit('timeseries.py', **few).run('timeseries.py')
+    compare(folder, units(['Suriname']), days_between('2003-01-01', '2003-04-01'))
