@@ -250,7 +250,9 @@ def begin(parents_credentials):
     credentials = parents_credentials
     parent = multiprocessing.parent_process()  # None on a cluster
     if parent:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        hold(False)
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
         warnings.simplefilter('ignore')
@@ -272,8 +274,8 @@ def work(index, item):
                 os.remove(os.path.join(OUTPUT, name + '.part'))
             with open(os.path.join(OUTPUT, FAILED), 'a', newline='', encoding='utf-8') as file:
                 csv.writer(file).writerow(['' if denied else item['file'], explain(error)])
-        except OSError:
-            sys.exit(explain(error))  # the parent sees that this process ends
+        except OSError as full:  # the disk, mostly; the parent sees that this process ends
+            sys.exit(full.errno)
 
 
 def explain(error):
@@ -325,24 +327,25 @@ def get_items():
 
 def stop(number, frame):
     """Ends the run on Ctrl-C and SIGTERM."""
-    listen(signal.SIG_IGN, signal.SIG_IGN)
     print('\nStopped. Run it again to go on from here.', file=sys.stderr)
     sys.exit(128 + number)
 
 
-def listen(interrupt, terminate):
-    """Sets what Ctrl-C and SIGTERM do."""
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, terminate)
+def hold(on):
+    """Holds back Ctrl-C and SIGTERM, in new processes too until begin() (Windows can't)."""
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_BLOCK if on else signal.SIG_UNBLOCK,
+                               [signal.SIGINT, signal.SIGTERM])
 
 
 def run(items, todo):
     """Fans todo, a list of (index, item), out to the workers, and watches over them."""
     session.close()  # or a forked worker would inherit its connections
-    listen(signal.SIG_IGN, signal.SIG_DFL)  # inherited: Ctrl-C reaches all, only the parent acts
+    multiprocessing.Lock()  # or Pool would start a resource tracker, which lets go what is held
+    hold(True)
     pool = Pool(min(PROCESSES, len(todo)), begin, [credentials])
     workers = multiprocessing.active_children()  # none on a cluster
-    listen(stop, stop)
+    hold(False)
     terminal = sys.stderr.isatty()
     bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=not terminal,
                file=sys.stderr if terminal else open(os.devnull, 'w'))
@@ -362,10 +365,12 @@ def run(items, todo):
                 check(len(reasons) > 1, f'The first {len(failures)} all failed: {min(reasons)}')
             if ready:
                 return
-            check(all(worker.is_alive() for worker in workers), 'A worker process was killed, '
-                  'perhaps for lack of memory. Run it again to go on from here.')
+            for worker in workers:
+                check(worker.is_alive(), 'A worker process was killed, perhaps for lack of memory. Run '
+                      'it again to go on from here.' if (worker.exitcode or 0) <= 0 else
+                      f'{OUTPUT} can\'t be written: {os.strerror(worker.exitcode)}.')
     finally:
-        listen(signal.SIG_IGN, signal.SIG_IGN)
+        hold(True)
         bar.close()
         # a killed worker may have taken with it a lock that terminate() waits for
         ending = threading.Thread(target=pool.terminate, daemon=True)
@@ -379,7 +384,8 @@ def main():
     """Gets the items, fetches what is missing, and tells how it went."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    listen(stop, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
     try:
         os.makedirs(OUTPUT, exist_ok=True)

@@ -101,7 +101,8 @@ def run(script, count, workers=25, folder=None, **options):
     standin.set(**{**DEFAULTS, 'tiny': True, **options})
     standin.reset()
     (folder / 'script.py').write_text(script(count, workers))
-    before, served, peak, pss, status = cpu(), cpu(standin.process.pid), 0, 0, None
+    used, served, total = cpu(), cpu(standin.process.pid), cpu('')
+    peak, pss, status = 0, 0, None
     with open(folder / 'log.txt', 'w') as log:
         begin = time.monotonic()
         child = subprocess.Popen([sys.executable, 'script.py'], cwd=folder, env=standin.environ,
@@ -118,15 +119,11 @@ def run(script, count, workers=25, folder=None, **options):
                 if age > 60 + count / 8:  # it hangs
                     os.killpg(child.pid, signal.SIGKILL)
         wall = time.monotonic() - begin
-    files = sum(path.stat().st_size > 0 for path in folder.rglob('*.png'))
-    print(f'{script.__name__:9} {wall:6.1f} s, {files:,} of {count:,} files, status {status}',
-          file=sys.stderr, flush=True)
-    if files < count:
-        print((folder / 'log.txt').read_text()[-2000:], file=sys.stderr)
     used, served, total = cpu() - used, cpu(standin.process.pid) - served, cpu('') - total
     files = sum(path.stat().st_size > 0 for path in folder.rglob('*.png'))
     print(f'{script.__name__:9} {wall:6.1f} s, {files:,} of {count:,} files, status {status}; '
-          f'other processes kept {(total - used - served) / wall:.2f} cores busy', file=sys.stderr)
+          f'other processes kept {(total - used - served) / wall:.2f} cores busy',
+          file=sys.stderr, flush=True)
     if files < count:
         print((folder / 'log.txt').read_text()[-2000:], file=sys.stderr)
     result = types.SimpleNamespace(count=count, files=files, wall=wall, cpu=used, served=served,

@@ -141,7 +141,7 @@ def test_disk_full(folder, standin, tmp_path):
         pytest.skip('only root can mount a small disk')
     disk = tmp_path / 'disk'
     disk.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', str(disk)]).returncode:
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(disk)]).returncode:
         pytest.skip('no disk can be mounted here')
     try:
         folder.edit('chips.py', POINTS_PER_ECOREGION=60, OUTPUT=str(disk / 'chips'))
