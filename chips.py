@@ -44,8 +44,8 @@ from tqdm import tqdm
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 60  # seconds after which a request is given up and tried again
-PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, about 10 minutes in all
-                delay=1, backoff=2, max_delay=60, jitter=(0, 1))  # seconds between them
+PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, within some 4 minutes
+                delay=1, backoff=2, max_delay=30, jitter=(0, 1))  # seconds between tries
 
 # output
 OUTPUT = 'chips'  # folder, made if need be; other results need another one
@@ -291,7 +291,8 @@ def work(index, item):
             for name in saved:
                 os.remove(os.path.join(OUTPUT, name + '.part'))
             with open(os.path.join(OUTPUT, FAILED), 'a', newline='', encoding='utf-8') as file:
-                csv.writer(file).writerow(['' if denied else item['file'], explain(error)])
+                csv.writer(file).writerow(['' if denied else item['file'], explain(error),
+                                           'later' if isinstance(error, ConnectionError) else ''])
         except OSError as full:  # the disk, mostly; the parent sees that this process ends
             sys.exit(full.errno)
 
@@ -306,15 +307,19 @@ def explain(error):
     return f'{type(error).__name__}: {text} ({os.path.basename(__file__)}, line {line})'
 
 
-def look():
-    """Returns the names of the files in OUTPUT and this run's failures, {file: reason}."""
+def look(items):
+    """Returns the (index, item) that wait for a result, and failures, {file: (reason, later)}."""
     with open(os.path.join(OUTPUT, FAILED), newline='', encoding='utf-8') as file:
-        return set(os.listdir(OUTPUT)), {row[0]: row[-1] for row in csv.reader(file) if row}
+        rows = [row for row in csv.reader(file) if len(row) == 3]  # the last may be half written
+    there = set(os.listdir(OUTPUT))
+    failures = {name: (reason, later) for name, reason, later in rows if name not in there}
+    return [(index, item) for index, item in enumerate(items) if item['file'] not in there
+            and failures.get(item['file'], ('', 'later'))[1]], failures
 
 
 def get_items():
     """Returns the items of the folder's first run if it has results, or else new ones."""
-    there = look()[0]
+    there = set(os.listdir(OUTPUT))
     settings = json.loads(json.dumps(SETTINGS, default=repr))
     if STATE in there:
         with open(os.path.join(OUTPUT, STATE), encoding='utf-8') as file:
@@ -356,37 +361,37 @@ def hold(on):
                                [signal.SIGINT, signal.SIGTERM])
 
 
-def run(items, todo):
-    """Fans todo, a list of (index, item), out to the workers, and watches over them."""
+def run(items, waiting, processes):
+    """Fans what is waiting out to the workers; returns False early if one of these is killed."""
     session.close()  # or a forked worker would inherit its connections
     multiprocessing.Lock()  # or Pool would start a resource tracker, which lets go what is held
     hold(True)
-    pool = Pool(min(PROCESSES, len(todo)), begin, [credentials])
+    pool = Pool(min(processes, len(waiting)), begin, [credentials])
     workers = multiprocessing.active_children()  # none on a cluster
     hold(False)
     terminal = sys.stderr.isatty()
-    bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=not terminal,
+    bar = tqdm(total=len(items), initial=len(items) - len(waiting), ascii=not terminal,
                file=sys.stderr if terminal else open(os.devnull, 'w'))
     try:
+        todo = random.Random(0).sample(waiting, len(waiting))
         result = pool.starmap_async(work, todo, chunksize=1)
         for second in itertools.count():
             result.wait(1)
             ready = result.ready()
-            there, failures = look()
-            left = [item for _, item in todo if item['file'] not in there]
-            bar.update(len(items) - len(left) + len(failures) - bar.n)
+            waiting, failures = look(items)
+            bar.update(len(items) - len(waiting) - bar.n)
             if not terminal and (ready or second % 30 == 0):
                 print(bar, file=sys.stderr)
-            check('' not in failures, failures.get(''))
-            if len(left) == len(items) and len(failures) >= 25:  # todo is in random order
-                reasons = set(failures.values())
-                check(len(reasons) > 1, f'The first {len(failures)} all failed: {min(reasons)}')
-            if ready:
-                return
+            check('' not in failures, failures.get('', [''])[0])
+            final = [reason for reason, later in failures.values() if not later]
+            if len(final) >= 25 and len(final) + len(waiting) == len(items):  # of random ones
+                check(len(set(final)) > 1, f'The first {len(final)} all failed: {final[0]}')
             for worker in workers:
-                check(worker.is_alive(), 'A worker process was killed, perhaps for lack of memory. Run '
-                      'it again to go on from here.' if (worker.exitcode or 0) <= 0 else
-                      f'{OUTPUT} can\'t be written: {os.strerror(worker.exitcode)}.')
+                check((worker.exitcode or 0) <= 0, f'{OUTPUT} can\'t be written: '
+                                                   f'{os.strerror(worker.exitcode or 0)}')
+            alive = all(worker.is_alive() for worker in workers)
+            if ready or not alive:
+                return alive
     finally:
         hold(True)
         bar.close()
@@ -396,6 +401,7 @@ def run(items, todo):
         ending.join(2)
         for worker in multiprocessing.active_children():
             worker.kill()
+        hold(False)
 
 
 def main():
@@ -418,25 +424,32 @@ def main():
                  f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
     try:
         items = get_items()
-        there = look()[0]
-        todo = [(index, item) for index, item in enumerate(items) if item['file'] not in there]
-        if todo:
-            random.Random(0).shuffle(todo)
+        processes, before = PROCESSES, None
+        while processes:
+            waiting, failures = look(items)
+            if not waiting or len(waiting) == before:  # more rounds only while they help
+                break
+            before = len(waiting)
             if not http:
                 retry_call(start, **PATIENCE)
-            run(items, todo)
+            if not run(items, waiting, processes):
+                print('A worker process was killed, perhaps for lack of memory: going on with one '
+                      'less.', file=sys.stderr)
+                processes, before = processes - 1, None
     except Exception as error:
         sys.exit(explain(error) + ('' if http else ' (To sign in: earthengine authenticate. To name'
                  ' a project: earthengine set_project ID, or PROJECT at the top of this file.)'))
-    there, failures = look()
-    failures = {item['file']: failures.get(item['file'], 'getResult() saved no such file')
-                for item in items if item['file'] not in there}
-    print(f'{len(items) - len(failures)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
-    for reason, count in collections.Counter(failures.values()).most_common(20):
-        names = [name for name in failures if failures[name] == reason]
+    waiting, failures = look(items)
+    reasons = {item['file']: 'getResult() has not saved it' for _, item in waiting}
+    reasons.update({name: reason for name, (reason, _) in failures.items()})
+    print(f'{len(items) - len(reasons)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
+    for reason, count in collections.Counter(reasons.values()).most_common(20):
+        names = [name for name in reasons if reasons[name] == reason]
         print(f'{count} failed: {reason} ({", ".join(names[:3])}{", ..." * (count > 3)})',
               file=sys.stderr)
-    check(not failures, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
+    with open(os.path.join(OUTPUT, FAILED), 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows(reasons.items())
+    check(not reasons, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
 
 
 if __name__ == '__main__':
