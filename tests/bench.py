@@ -34,6 +34,7 @@ CALM = {'latency': f'create={CREATE},pixels={PIXELS}'}
 ROUGH = {**CALM, 'faults': 'create=0.012,pixels=0.012', 'stall': 20.0,
          'fault_kinds': ['429', '503'] * 5 + ['stall'] * 2}
 QUOTA = {**CALM, 'concurrency': 40, 'rate': 100.0}
+disturbed = []  # cores that other programmes kept busy, for each run
 
 # The same items for both, and one getInfo() as a real list takes.
 ITEMS = '''def getRequests():
@@ -121,9 +122,9 @@ def run(script, count, workers=25, folder=None, **options):
         wall = time.monotonic() - begin
     used, served, total = cpu() - used, cpu(standin.process.pid) - served, cpu('') - total
     files = sum(path.stat().st_size > 0 for path in folder.rglob('*.png'))
-    print(f'{script.__name__:9} {wall:6.1f} s, {files:,} of {count:,} files, status {status}; '
-          f'other processes kept {(total - used - served) / wall:.2f} cores busy',
-          file=sys.stderr, flush=True)
+    disturbed.append((total - used - served) / wall)
+    print(f'{script.__name__:9} {wall:6.1f} s, {files:,} of {count:,} files, status {status}; other '
+          f'programmes kept {disturbed[-1]:.2f} cores busy', file=sys.stderr, flush=True)
     if files < count:
         print((folder / 'log.txt').read_text()[-2000:], file=sys.stderr)
     result = types.SimpleNamespace(count=count, files=files, wall=wall, cpu=used, served=served,
@@ -282,6 +283,7 @@ def main():
         print('| | published pattern | chips.py | target |\n|---|---|---|---|', flush=True)
         for number in numbers:
             globals()[f'item_{number}']()
+    print(f'\nOther programmes kept {max(disturbed):.1f} cores busy in the worst run.')
 
 
 if __name__ == '__main__':

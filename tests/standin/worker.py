@@ -38,10 +38,10 @@ def work(pipe):
     while True:
         try:
             job, body, behaviour = pipe.recv()
-        except EOFError:
+            evaluate.BEHAVIOUR.update({**usual, **behaviour})
+            pipe.send(attempt(JOBS[job], body, evaluate.EEError))
+        except (EOFError, BrokenPipeError):
             return
-        evaluate.BEHAVIOUR.update({**usual, **behaviour})
-        pipe.send(attempt(JOBS[job], body, evaluate.EEError))
 
 
 def attempt(job, body, refusal):
