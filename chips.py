@@ -105,7 +105,7 @@ def getRequests():
             print(f'Warning: {names[eco_id]} has {count} points, not {POINTS_PER_ECOREGION}.',
                   file=sys.stderr)
     return [{'file': f'chip_{index:05}.{FORMAT}', 'longitude': longitude, 'latitude': latitude,
-             'ECO_ID': eco_id, 'ECO_NAME': names[eco_id], 'crs': utm(longitude, latitude)[0]}
+             'ECO_ID': int(eco_id), 'ECO_NAME': names[eco_id], 'crs': utm(longitude, latitude)[0]}
             for index, (eco_id, longitude, latitude) in enumerate(sorted(points))]
 
 
