@@ -1,10 +1,8 @@
 """Synthetic datasets under the real ids, with the real bands, types, properties and quirks.
 
 Every pixel is a closed formula of place and time, in plain numpy functions that a test can call to
-know what a picture or a table has to say: naip(), lst_raw(), lst_masked(), lst_qc(), texture(),
-elevation(), ecoregion tables in TABLES and so on. Places are either longitude and latitude in
-degrees or the column and row of a cell of the dataset's own grid; a day is a number of days since
-1970-01-01.
+know what a picture or a table has to say. Places are longitude and latitude in degrees, or the
+column and row of a cell of the dataset's own grid; a day is a number of days since 1970-01-01.
 """
 import dataclasses
 import datetime
@@ -96,7 +94,11 @@ NAIP_BANDS = {'m': 'RGBN', 'n': 'RGB', 'c': 'NRG'}
 
 
 def naip_band(name, lon, lat, year):
-    """One band of naip()."""
+    """The bytes of R, G, B or N at a place, given in degrees, in a year.
+
+    With u and v the longitude and latitude in 0.00001 degrees rounded down, R is u and G is v
+    modulo 256; B holds the year modulo 4 and three more bits of u and of v.
+    """
     u = np.floor(np.asarray(lon) * 1e5).astype(np.int64)
     v = np.floor(np.asarray(lat) * 1e5).astype(np.int64)
     if name == 'R':
@@ -106,15 +108,6 @@ def naip_band(name, lon, lat, year):
     if name == 'B':
         return (64 * (year % 4) + 8 * (u >> 8 & 7) + (v >> 8 & 7)).astype(np.uint8)
     return ((u + 3 * v) & 255).astype(np.uint8)
-
-
-def naip(lon, lat, year):
-    """{'R', 'G', 'B', 'N': uint8} at a place, given in degrees, in a year.
-
-    With u and v the longitude and latitude in 0.00001 degrees rounded down, R is u and G is v
-    modulo 256; B holds the year modulo 4 and three more bits of u and of v.
-    """
-    return {name: naip_band(name, lon, lat, year) for name in 'RGBN'}
 
 
 def naip_years(lon, lat):
@@ -292,95 +285,70 @@ LST_DAYS = [day for day in calendar(day_of(2000, 2, 18), day_of(2026, 11, 9), 8)
 NDVI_DAYS = calendar(day_of(2000, 2, 18), day_of(2026, 10, 16), 16)
 
 
-# tiles in UTM: Sentinel-2 and Landsat
+# Sentinel-2: squares of 100 km and 9.8 km more to the east and north, in UTM
 
-def find_tiles(box, side):
-    """(zone, easting, northing, crs, footprint) of the UTM squares of a side that touch a box."""
-    if not box or (box[2] - box[0]) * (box[3] - box[1]) > 100:
-        raise TooMany
-    west, south, east, north = box
-    for zone in range(math.floor((west + 180) / 6) + 1, math.floor((east + 180) / 6) + 2):
-        crs = f'EPSG:{(32600 if (south + north) >= 0 else 32700) + zone}'
-        middle = 6 * zone - 183
-        left, bottom, right, top = projector('EPSG:4326', crs).transform_bounds(
-            max(west, middle - 3), south, min(east, middle + 3), north)
-        for i in range(int((left - 9800) // side), int(right // side) + 1):
-            for j in range(int((bottom - 9800) // side), int(top // side) + 1):
-                lon, lat = projector(crs, 'EPSG:4326').transform(
-                    np.array([0, 0, 1, 1]) * (side + 9800) + i * side,
-                    np.array([1, 0, 0, 1]) * (side + 9800) + j * side)
-                yield zone, i * side, j * side, crs, shapely.Polygon(zip(lon, lat))
-
-
-def mgrs(zone, left, bottom, latitude):
-    """The name of a 100 km square, such as 13TDE."""
-    band = 'CDEFGHJKLMNPQRSTUVWX'[min(int(latitude + 80) // 8, 19)]
-    column = ['STUVWXYZ', 'ABCDEFGH', 'JKLMNPQR'][zone % 3][(left // 100000 - 1) % 8]
-    row = 'ABCDEFGHJKLMNPQRSTUV'[(bottom // 100000 + 5 * (zone % 2 == 0)) % 20]
-    return f'{zone:02}{band}{column}{row}'
-
-
+S2, SQUARE, OVERLAP = 'COPERNICUS/S2_SR_HARMONIZED', 100000, 9800
+S2_DAYS = range(day_of(2017, 3, 28), day_of(2026, 11, 9), 5)
 SENTINEL = {  # band: type, cell in metres, lowest and highest value
     **{band: ('uint16', cell, 200 + 100 * n, 2000 + 400 * n) for n, (band, cell) in enumerate({
         'B1': 60, 'B2': 10, 'B3': 10, 'B4': 10, 'B5': 20, 'B6': 20, 'B7': 20, 'B8': 10, 'B8A': 20,
         'B9': 60, 'B11': 20, 'B12': 20}.items())},
     'AOT': ('uint16', 10, 50, 300), 'WVP': ('uint16', 10, 500, 3000), 'SCL': ('uint8', 20, 4, 8),
     'MSK_CLDPRB': ('uint8', 20, 0, 20), 'QA60': ('uint16', 60, 0, 1)}
-LANDSAT = {**{f'SR_B{n}': ('uint16', 30, 7000, 9000 + 3000 * n) for n in range(1, 8)},
-           'SR_QA_AEROSOL': ('uint8', 30, 0, 255), 'ST_B10': ('uint16', 30, 30000, 50000),
-           'QA_PIXEL': ('uint16', 30, 21824, 21825), 'QA_RADSAT': ('uint16', 30, 0, 1)}
-CLOUD = {'SCL': 9, 'MSK_CLDPRB': 95, 'QA60': 1024, 'QA_PIXEL': 22280}  # where a cloud is
+CLOUD = {'SCL': 9, 'MSK_CLDPRB': 95, 'QA60': 1024}  # where a cloud is
 
 
-def tile_clouds(lon, lat, day):
-    """Where Sentinel-2 and Landsat show clouds: 3 of 10 cells of 0.02 degrees."""
+def sentinel_clouds(lon, lat, day):
+    """Where Sentinel-2 shows clouds: 3 of 10 cells of 0.02 degrees."""
     i, j = (np.floor(np.asarray(angle) * 50).astype(np.int64) for angle in (lon, lat))
     return scatter(i, j, day) % 10 < 3
 
 
-def tile_value(bands, band, place, day):
+def sentinel_band(band, place, day):
     """texture(), with clouds in the quality bands and bright in all others."""
-    kind, _, low, high = bands[band]
+    *_, low, high = SENTINEL[band]
     values = texture(low, high, place.col, place.row, day)
-    return np.where(tile_clouds(place.lon, place.lat, day), CLOUD.get(band, high), values), None
+    return np.where(sentinel_clouds(place.lon, place.lat, day), CLOUD.get(band, high), values), None
 
 
-def tile_series(dataset, bands, side, days, describe):
-    """The Dataset of images every so many days on UTM squares; describe gives (index, dict)."""
-    def find(box, start, end):
-        flown = [day for day in days if (start is None or start <= day * DAY + DAY)
-                 and (end is None or day * DAY < end)]
-        tiles = list(find_tiles(box, side))
-        if len(tiles) * len(flown) > 5000:
-            raise TooMany
-        return [make(tile, day) for day in flown for tile in tiles]
-
-    def make(tile, day):
-        zone, left, bottom, crs, footprint = tile
-        index, properties = describe(tile, day)
-        grids = {band: (kind, Grid(crs, (cell, 0, left, 0, -cell, bottom + side + 9800),
-                                   (side + 9800) // cell, (side + 9800) // cell))
-                 for band, (kind, cell, *_) in bands.items()}
-        time = day * DAY + 63600000 + 1000 * (left // 100000)
-        return Scene(dataset, index, time, time, properties, footprint, grids,
-                     lambda band, place: tile_value(bands, band, place, day))
-    return Dataset('ImageCollection', find)
-
-
-def describe_sentinel(tile, day):
-    zone, left, bottom, _, footprint = tile
-    name = mgrs(zone, left, bottom, footprint.centroid.y)
+def sentinel_scene(zone, south, left, bottom, day):
+    """The image of a square on a day."""
+    crs, side = f'EPSG:{(32700 if south else 32600) + zone}', SQUARE + OVERLAP
+    lon, lat = projector(crs, 'EPSG:4326').transform(
+        left + np.array([0, 0, side, side]), bottom + np.array([side, 0, 0, side]))
+    row = 'ABCDEFGHJKLMNPQRSTUV'[(bottom // SQUARE + 5 * (zone % 2 == 0)) % 20]
+    tile = (f'{zone:02}{"CDEFGHJKLMNPQRSTUVWX"[min(int(lat.mean() + 80) // 8, 19)]}'
+            f'{["STUVWXYZ", "ABCDEFGH", "JKLMNPQR"][zone % 3][(left // SQUARE - 1) % 8]}{row}')
+    date, time = f'{date_of(day):%Y%m%d}', day * DAY + 63600000 + left // 100
+    bands = {band: (kind, Grid(crs, (cell, 0, left, 0, -cell, bottom + side),
+                               side // cell, side // cell))
+             for band, (kind, cell, *_) in SENTINEL.items()}
     cloudy = scatter(left // 1000, bottom // 1000, day) % 10000 / 100
-    return (f'{date_of(day):%Y%m%d}T174911_{date_of(day):%Y%m%d}T175905_T{name}',
-            {'MGRS_TILE': name, 'CLOUDY_PIXEL_PERCENTAGE': cloudy})
+    return Scene(S2, f'{date}T174911_{date}T175905_T{tile}', time, time,
+                 {'MGRS_TILE': tile, 'CLOUDY_PIXEL_PERCENTAGE': cloudy},
+                 shapely.Polygon(zip(lon, lat)), bands,
+                 lambda band, place: sentinel_band(band, place, day))
 
 
-def describe_landsat(tile, day):
-    zone, left, bottom, *_ = tile
-    path, row = zone * 3 + left // 180000, bottom // 180000 % 248
-    return (f'LC08_{path:03}{row:03}_{date_of(day):%Y%m%d}',
-            {'WRS_PATH': path, 'WRS_ROW': row, 'SPACECRAFT_ID': 'LANDSAT_8',
-             'CLOUD_COVER': scatter(path, row, day) % 10000 / 100})
+def find_sentinel(box, start, end):
+    """The images of the squares that may touch a box (degrees) between two times."""
+    if not box or (box[2] - box[0]) * (box[3] - box[1]) > 100:
+        raise TooMany
+    west, south, east, north = box
+    squares = []
+    for zone in range(math.floor((west + 180) / 6) + 1, math.floor((east + 180) / 6) + 2):
+        middle, below = 6 * zone - 183, south + north < 0
+        left, bottom, right, top = projector(
+            'EPSG:4326', f'EPSG:{(32700 if below else 32600) + zone}').transform_bounds(
+                max(west, middle - 3), south, min(east, middle + 3), north)
+        squares += [(zone, below, i * SQUARE, j * SQUARE)
+                    for i in range(int((left - OVERLAP) // SQUARE), int(right // SQUARE) + 1)
+                    for j in range(int((bottom - OVERLAP) // SQUARE), int(top // SQUARE) + 1)]
+    days = [day for day in S2_DAYS if (start is None or start <= day * DAY + DAY)
+            and (end is None or day * DAY < end)]
+    if len(squares) * len(days) > 5000:
+        raise TooMany
+    return [sentinel_scene(*square, day) for day in days for square in squares]
 
 
 # single images on grids in degrees
@@ -421,18 +389,9 @@ IMAGES = {
         [day for day in LST_DAYS if day <= day_of(2022, 11, 9)], mod11a2_value),
     'MODIS/061/MOD13Q1': modis_series('MODIS/061/MOD13Q1', MOD13Q1, modis_grid(4), NDVI_DAYS,
                                       mod13q1_value),
-    'COPERNICUS/S2_SR_HARMONIZED': tile_series(
-        'COPERNICUS/S2_SR_HARMONIZED', SENTINEL, 100000,
-        range(day_of(2017, 3, 28), day_of(2026, 11, 9), 5), describe_sentinel),
-    'LANDSAT/LC08/C02/T1_L2': tile_series(
-        'LANDSAT/LC08/C02/T1_L2', LANDSAT, 180000,
-        range(day_of(2013, 3, 18), day_of(2026, 11, 9), 16), describe_landsat),
+    S2: Dataset('ImageCollection', find_sentinel),
     'USGS/SRTMGL1_003': globe('USGS/SRTMGL1_003', 'Image', 1 / 3600, 60, {'elevation': 'int16'},
                               lambda band, lon, lat: elevation(lon, lat)),
-    'NASA/NASADEM_HGT/001': globe(
-        'NASA/NASADEM_HGT/001', 'Image', 1 / 3600, 60,
-        {'elevation': 'int16', 'num': 'uint8', 'swb': 'uint8'},
-        lambda band, lon, lat: elevation(lon, lat) if band == 'elevation' else 0 * lon + 0 * lat),
     'WORLDCLIM/V1/BIO': globe(
         'WORLDCLIM/V1/BIO', 'Image', 1 / 120, 90, {f'bio{n:02}': 'int16' for n in range(1, 20)},
         lambda band, lon, lat: bioclim(int(band[3:]), lon, lat)),

@@ -2,7 +2,6 @@
 import csv
 import io
 import json
-import zipfile
 
 import numpy as np
 import rasterio
@@ -11,11 +10,10 @@ from PIL import Image as Picture
 import evaluate
 import images
 from algorithms import to_string
-from values import BEHAVIOUR, EEError, find_crs, grid_of_pixels, pixel_type, refuse_long
+from values import BEHAVIOUR, BYTE, EEError, find_crs, grid_of_pixels, refuse_long
 
 MAX_BYTES = 33554432
 MAX_SIDE = 32768
-BYTE = pixel_type('uint8')
 
 
 # pictures
@@ -35,7 +33,7 @@ def check_size(image):
 def image(picture, file_format, band_ids=None):
     """(bytes, content type) of an image in one of the formats of the service."""
     if band_ids:
-        picture = images.select(picture, band_ids, None)
+        picture = images.select(picture, band_ids)
     if not picture.bands:
         raise EEError('Image has no bands.')
     check_size(picture)
@@ -50,11 +48,6 @@ def image(picture, file_format, band_ids=None):
         return encode_npy(names, layers), 'application/octet-stream'
     if name == 'GEO_TIFF':
         return encode_tiff(names, layers, grid), 'image/tiff'
-    if name == 'ZIPPED_GEO_TIFF':
-        return zipped({'download.tif': encode_tiff(names, layers, grid)}), 'application/zip'
-    if name == 'ZIPPED_GEO_TIFF_PER_BAND':
-        return zipped({f'download.{label}.tif': encode_tiff([label], [part], grid)
-                       for label, part in zip(names, layers)}), 'application/zip'
     raise EEError(f'The stand-in knows no file format {name}.')
 
 
@@ -118,32 +111,20 @@ def encode_tiff(names, layers, grid):
         return memory.read()
 
 
-def zipped(files):
-    """The bytes of a ZIP file of {name: bytes}."""
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, 'w', zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return memory.getvalue()
-
-
 # tables
 
 def table(collection, file_format, selectors=None):
     """(bytes, content type) of a collection in one of the formats of the service."""
-    name = file_format or 'CSV'
-    if name not in ('CSV', 'GEO_JSON', 'JSON'):
-        raise EEError(f'The stand-in knows no file format {name}.')
     elements = collection.elements()
-    if name == 'CSV':
+    if file_format in (None, 'CSV'):
         refuse_long(len(elements), BEHAVIOUR['table_limit'])
         return encode_csv(elements, selectors).encode(), 'text/csv'
-    refuse_long(len(elements))
-    features = [evaluate.to_json(element) for element in elements]
-    for feature in features if selectors else []:
+    if file_format not in ('GEO_JSON', 'JSON'):
+        raise EEError(f'The stand-in knows no file format {file_format}.')
+    content = evaluate.to_json(collection)
+    for feature in content['features'] if selectors else []:
         feature['properties'] = {key: feature['properties'].get(key) for key in selectors}
-    content = json.dumps({'type': 'FeatureCollection', 'features': features})
-    return content.encode(), 'application/json'
+    return json.dumps(content).encode(), 'application/json'
 
 
 def encode_csv(elements, selectors):

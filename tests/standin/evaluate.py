@@ -5,16 +5,16 @@ is computed once in a request.
 """
 import functools
 import importlib.util
+import inspect
 import json
 import pathlib
 
 import numpy as np
 import shapely
 
-import algorithms  # noqa: F401; these two register what they know
-import images  # noqa: F401
-from values import (ALGORITHMS, BEHAVIOUR, CASTS, Collection, Date, DateRange, EEError, Feature,
-                    Geometry, Image, PixelType, Projection, Reducer, WGS84, refuse_long)
+import reducers  # noqa: F401; it imports the modules that register what they know
+from values import (ALGORITHMS, BEHAVIOUR, CASTS, WGS84, Collection, Date, EEError, Feature,
+                    Geometry, Image, Projection, refuse_long)
 
 __all__ = 'BEHAVIOUR', 'EEError', 'evaluate', 'to_json'
 
@@ -133,10 +133,29 @@ def remembered(function, free):
     return get
 
 
+IGNORED = {  # arguments that change nothing here: geometries are exact, and regions unweighted
+    'maxError', 'maxErrorMeters', 'error', 'geodesic', 'geodesics', 'evenOdd', 'spherical',
+    'tileScale', 'parallelScale', 'proj', 'flags', 'unit'}
+
+
+def count_arguments(function):
+    """How many arguments a function takes."""
+    try:
+        kinds = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in functions don't tell
+        return None
+    return None if any(kind.kind == kind.VAR_POSITIONAL for kind in kinds) else sum(
+        kind.kind != kind.KEYWORD_ONLY for kind in kinds)
+
+
 def prepare(name, parts):
     """The call of an algorithm as a function of a Scope: arguments in order, checked and cast."""
     function, arguments = ALGORITHMS[name], []
-    for argument in SIGNATURES[name]:
+    taken = count_arguments(function)
+    for argument in SIGNATURES[name][taken:] if taken is not None else ():
+        if argument['argumentName'] in set(parts) - IGNORED:
+            raise EEError(f"{name}: The stand-in knows no argument '{argument['argumentName']}'.")
+    for argument in SIGNATURES[name][:taken]:
         label, default = argument['argumentName'], argument.get('defaultValue')
         part = parts.get(label, lambda scope, default=default: default)
         cast = CASTS.get(argument['type'])
@@ -144,22 +163,19 @@ def prepare(name, parts):
 
     def call(scope):
         values = []
-        for part, cast, required in arguments:
-            value = part(scope)
-            if value is None:
-                if required:
-                    raise EEError(f"{name}: Parameter '{required}' is required.")
-            elif cast:
-                value = cast(value)
-            values.append(value)
         try:
+            for part, cast, required in arguments:
+                value = part(scope)
+                if value is None and required:
+                    raise EEError(f": Parameter '{required}' is required.")
+                values.append(cast(value) if cast and value is not None else value)
             return function(*values)
         except EEError as error:
-            if str(error).startswith(':'):
-                raise EEError(name + str(error), error.status) from None
-            raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError,
-                ZeroDivisionError, shapely.errors.ShapelyError) as error:
+            if not str(error).startswith(':'):
+                raise
+            raise EEError(name + str(error), error.status) from None
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
+                shapely.errors.ShapelyError) as error:
             raise EEError(f'{name}: {type(error).__name__}: {error}') from error
     return call
 
@@ -179,8 +195,6 @@ def to_json(value):
     """The JSON of a value, as getInfo() returns it."""
     if value is None or isinstance(value, (bool, str)):
         return value
-    if isinstance(value, (int, float, np.number)):
-        return number_to_json(value)
     for kind, convert in CONVERTERS.items():
         if isinstance(value, kind):
             return convert(value)
@@ -189,18 +203,15 @@ def to_json(value):
 
 def number_to_json(value):
     """Whole numbers lose their point, and JSON has no NaN."""
-    value = float(value) if isinstance(value, (float, np.floating)) else int(value)
-    if isinstance(value, float) and not np.isfinite(value):
+    if not np.isfinite(value):
         return None
-    return int(value) if value == int(value) and abs(value) < 2**53 else value
+    return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
 
 
 def geometry_to_json(geometry):
     """GeoJSON, in the units of the geometry's own coordinate system."""
     projection = Projection(geometry.projection.crs)
-    result = to_json(dict(shapely.geometry.mapping(Geometry.to(geometry, projection))))
-    if result['type'] in ('Polygon', 'MultiPolygon', 'LineString') and not geometry.geodesic:
-        result['geodesic'] = False
+    result = to_json(dict(shapely.geometry.mapping(geometry.to(projection))))
     if projection != WGS84:
         result['crs'] = {'type': 'name', 'properties': {'name': projection.crs}}
     return result
@@ -215,20 +226,18 @@ def feature_to_json(feature):
 def image_to_json(image):
     result = {'type': 'Image', 'bands': [{
         'id': band.name, 'data_type': type_to_json(band.type), 'crs': band.projection.crs,
-        'crs_transform': to_json(list(band.projection.transform)),
+        'crs_transform': to_json(band.projection.transform),
         **({'dimensions': list(band.size)} if band.size else {})} for band in image.bands]}
     if image.asset:
         result |= {'id': image.asset, 'version': 1}
-    properties = to_json(image.properties)
-    if image.index is not None:
-        properties['system:index'] = image.index
-    if image.geometry:
-        properties['system:footprint'] = to_json(image.geometry)
-    return {**result, 'properties': properties}
+    properties = {**image.properties, 'system:index': image.index,
+                  'system:footprint': image.geometry}
+    return {**result, 'properties': to_json({
+        name: value for name, value in properties.items() if value is not None})}
 
 
 def type_to_json(kind):
-    limits = {} if kind.low is None else {'min': to_json(kind.low), 'max': to_json(kind.high)}
+    limits = {} if kind.low is None else {'min': kind.low, 'max': kind.high}
     return {'type': 'PixelType', 'precision': kind.precision, **limits}
 
 
@@ -239,22 +248,18 @@ def collection_to_json(collection):
     if elements[0].images if elements else collection.images:
         asset = {'id': collection.asset} if collection.asset else {}
         return {'type': 'ImageCollection', 'bands': [], **asset, 'features': features}
-    names = {name for element in elements[:1] for name in element.properties}
-    return {'type': 'FeatureCollection', 'columns': dict.fromkeys(sorted(names), 'Object'),
+    names = sorted(elements[0].properties) if elements else []
+    return {'type': 'FeatureCollection', 'columns': dict.fromkeys(names, 'Object'),
             'features': features}
 
 
-def projection_to_json(projection):
-    return {'type': 'Projection', 'crs': projection.crs,
-            'transform': to_json(list(projection.transform))}
-
-
 CONVERTERS = {
+    (int, float, np.number): number_to_json,
     dict: lambda value: {key: to_json(item) for key, item in value.items()},
     Geometry: geometry_to_json, Image: image_to_json, Feature: feature_to_json,
-    Collection: collection_to_json, Projection: projection_to_json, PixelType: type_to_json,
+    Collection: collection_to_json,
+    Projection: lambda projection: {'type': 'Projection', 'crs': projection.crs,
+                                    'transform': to_json(projection.transform)},
     Date: lambda date: {'type': 'Date', 'value': date.value},
-    DateRange: lambda dates: {'type': 'DateRange', 'dates': [dates.start, dates.end]},
-    Reducer: lambda reducer: {'type': 'Reducer', 'outputs': reducer.outputs},
     (list, tuple): lambda value: [to_json(item) for item in value],
 }

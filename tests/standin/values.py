@@ -7,8 +7,6 @@ own coordinate system, even where Earth Engine would take geodesics.
 import datetime
 import functools
 import math
-import re
-import zoneinfo
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,21 +28,36 @@ BEHAVIOUR = {  # what is not known, or not the same everywhere, in the real serv
     'csv_null': '',
 }
 MAX_ELEMENTS = 5000
-ALGORITHMS = {}
+ALGORITHMS = {}  # name: function, called with the arguments of the signature, in its order
 
 
 class EEError(Exception):
-    """What the service answers instead of a result, and the HTTP status of the answer."""
+    """What the service answers instead of a result, and the HTTP status of the answer. A text that
+    begins with a colon gets the name of the algorithm in front."""
 
     def __init__(self, message, status=400):
         super().__init__(message)
         self.status = status
 
 
+def algorithm(name):
+    """Registers a function; it may leave out arguments at the end that it has no use for."""
+    def register(function):
+        ALGORITHMS[name] = function
+        return function
+    return register
+
+
 def refuse_long(count, limit=MAX_ELEMENTS):
     """Refuses a collection of more elements than the service puts into one answer."""
     if limit and count > limit:
         raise EEError(f'Collection query aborted after accumulating over {limit} elements.')
+
+
+def refuse_work(count):
+    """Refuses to work on more images than the server was told to."""
+    if BEHAVIOUR['max_images'] is not None and count > BEHAVIOUR['max_images']:
+        raise EEError(BEHAVIOUR['max_images_text'])
 
 
 # ---------------------------------------------------------------- coordinate systems and places
@@ -54,16 +67,12 @@ class Projection(NamedTuple):
     crs: str
     transform: tuple = (1, 0, 0, 0, 1, 0)
 
-    def unit(self):
-        """Metres in a unit of the coordinate system (a degree of the equator)."""
-        system = find_crs(self.crs)
-        return 111319.49079327357 if system.is_geographic else (
-            system.axis_info[0].unit_conversion_factor)
-
     def scale(self):
-        """The side of a pixel in metres."""
-        a, b, _, d, e, _ = self.transform
-        return self.unit() * math.sqrt(abs(a * e - b * d))
+        """The side of a pixel in metres (a degree being one of the equator)."""
+        system, (a, b, _, d, e, _) = find_crs(self.crs), self.transform
+        unit = 111319.49079327357 if system.is_geographic else (
+            system.axis_info[0].unit_conversion_factor)
+        return unit * math.sqrt(abs(a * e - b * d))
 
     def at_scale(self, metres):
         """The same with pixels of another size, from the same origin."""
@@ -102,26 +111,26 @@ def backward(transform, x, y):
 
 def warp(x, y, source, target):
     """Coordinates in another system. For a whole grid, a row x and a column y, it interpolates
-    a polynomial through few points, which is exact to rounding and much faster than PROJ."""
+    a polynomial through few points: much faster than PROJ, and used where it is exact."""
     transform = datasets.projector(source, target).transform
-    if not (np.ndim(x) == 2 and x.shape[0] == 1 and y.shape[1:] == (1,) and x.size * y.size > 999):
-        return transform(*(np.array(part) for part in np.broadcast_arrays(x, y)))
-    for count in 7, 14, 28:
-        nodes = np.cos(np.pi * (np.arange(count) + .5) / count)
-        fit = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, count - 1))
-        spans = [((line.min() + line.max()) / 2, np.ptp(line) / 2 or 1) for line in (x, y)]
-        powers = [np.polynomial.chebyshev.chebvander((line.ravel() - middle) / half, count - 1)
-                  @ fit for line, (middle, half) in zip((x, y), spans)]
-        inner = [middle + half * nodes for middle, half in spans]
-        known = transform(*(np.array(part) for part in np.meshgrid(*inner)))
-        tests = [np.linspace(0, line.size - 1, 5).astype(int) for line in (x, y)]
-        right = transform(*(np.array(part) for part in np.meshgrid(
-            x.ravel()[tests[0]], y.ravel()[tests[1]])))
-        guess = [powers[1][tests[1]] @ part @ powers[0][tests[0]].T for part in known]
-        error = max(np.abs(a - b).max() / (1 + np.abs(b).max()) for a, b in zip(guess, right))
-        if error < 1e-13 * count:
-            return tuple(powers[1] @ part @ powers[0].T for part in known)
+    if np.ndim(x) == 2 and x.shape[0] == 1 == y.shape[1] and x.size * y.size > 999:
+        (inner_x, across), (inner_y, down) = interpolator(x.ravel()), interpolator(y.ravel())
+        known = transform(*np.meshgrid(inner_x, inner_y))
+        found = tuple(down @ part @ across.T for part in known)
+        corners = transform(*np.meshgrid(x[0, [0, -1]], y[[0, -1], 0]))
+        if all(np.allclose(part[[[0], [-1]], [0, -1]], right, 1e-12, 1e-10)
+               for part, right in zip(found, corners)):
+            return found
     return transform(*(np.array(part) for part in np.broadcast_arrays(x, y)))
+
+
+def interpolator(line, count=14):
+    """Some places along a line of numbers, and the matrix from values there to all of the line."""
+    middle, half = (line.min() + line.max()) / 2, np.ptp(line) / 2 or 1
+    nodes = np.cos(np.pi * (np.arange(count) + .5) / count)
+    powers = np.polynomial.chebyshev.chebvander((line - middle) / half, count - 1)
+    fit = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, count - 1))
+    return middle + half * nodes, powers @ fit
 
 
 class Pixels:
@@ -131,7 +140,7 @@ class Pixels:
     def __init__(self, projection, x, y):
         self.projection, self.x, self.y = projection, x, y
         self.shape = np.broadcast_shapes(np.shape(x), np.shape(y))
-        self.is_grid = np.ndim(x) == 2 and x.shape[0] == 1 and y.shape[1:] == (1,)
+        self.is_grid = len(self.shape) == 2
         self.memo = {}
 
     def remember(self, key, make):
@@ -177,19 +186,13 @@ class Place:
     def row(self):
         return np.floor(self.pixels.coordinates(self.projection)[1]).astype(np.int64)
 
-    @functools.cached_property
-    def lon(self):
-        return self.pixels.coordinates(WGS84)[0]
-
-    @functools.cached_property
-    def lat(self):
-        return self.pixels.coordinates(WGS84)[1]
+    lon = property(lambda self: self.pixels.coordinates(WGS84)[0])
+    lat = property(lambda self: self.pixels.coordinates(WGS84)[1])
 
     def within(self, width, height):
         """Where the cells are on a grid of that size; None for everywhere."""
-        fits = [(0 <= cells.min() and cells.max() < size) if cells.size else True
-                for cells, size in ((self.col, width), (self.row, height))]
-        if all(fits):
+        if all(cells.size == 0 or 0 <= cells.min() and cells.max() < size
+               for cells, size in ((self.col, width), (self.row, height))):
             return None
         return (self.col >= 0) & (self.col < width) & (self.row >= 0) & (self.row < height)
 
@@ -205,8 +208,8 @@ def grid_of_pixels(projection, col, row, width, height):
 class Geometry:
     """A shapely geometry in the pixels of a projection."""
 
-    def __init__(self, shape, projection=WGS84, geodesic=True):
-        self.shape, self.projection, self.geodesic = shape, projection, geodesic
+    def __init__(self, shape, projection=WGS84):
+        self.shape, self.projection = shape, projection
 
     @functools.cached_property
     def key(self):
@@ -216,7 +219,7 @@ class Geometry:
         return hash(self.key)
 
     def __eq__(self, other):
-        return self is other or isinstance(other, Geometry) and self.key == other.key
+        return isinstance(other, Geometry) and self.key == other.key
 
     def to(self, projection):
         """The shape in pixels of another projection."""
@@ -242,6 +245,11 @@ def reshape(geometry, projection):
     return shapely.transform(shape, convert)
 
 
+def rectangle(west, south, east, north):
+    """With the corners in the order of Earth Engine."""
+    return shapely.Polygon([(west, south), (east, south), (east, north), (west, north)])
+
+
 class PixelType(NamedTuple):
     """Earth Engine's type of a band: precision 'int', 'float' or 'double', and limits of an int."""
     precision: str
@@ -265,14 +273,13 @@ def pixel_type(name):
     return PixelType('int', int(np.iinfo(name).min), int(np.iinfo(name).max))
 
 
-BOOLEAN, INT32, FLOAT, DOUBLE = PixelType('int', 0, 1), pixel_type('int32'), *map(
-    PixelType, ('float', 'double'))
+BYTE, INT32, FLOAT, DOUBLE = map(pixel_type, ('uint8', 'int32', 'float', 'double'))
+BOOLEAN = PixelType('int', 0, 1)
 
 
 class Band:
     """A band; sample(pixels) returns its values and its mask (None: all valid), arrays that
     broadcast to the shape of the pixels."""
-    __slots__ = 'name', 'type', 'projection', 'sample', 'size', 'last'
 
     def __init__(self, name, type_, projection, sample, size=None):
         self.name, self.type, self.projection, self.sample = name, type_, projection, sample
@@ -307,21 +314,16 @@ class Feature:
 
     def get(self, name):
         """A property, or None."""
-        if name in ('.geo', '.all'):
+        if name == '.geo':
             return self.geometry
         return self.index if name == 'system:index' else self.properties.get(name)
-
-    def shape(self):
-        """The geometry in degrees; None if there is none or it is all the Earth."""
-        return self.geometry and self.geometry.degrees()
 
     def set(self, values):
         """A copy with other properties; null removes one."""
         properties = {**self.properties, **values}
-        changes = {'properties': {k: v for k, v in properties.items() if v is not None}}
-        if 'system:index' in values:
-            changes['index'] = changes['properties'].pop('system:index', None)
-        return self.replace(**changes)
+        index = properties.pop('system:index', self.index)
+        return self.replace(index=index, properties={
+            name: value for name, value in properties.items() if value is not None})
 
 
 class Image(Feature):
@@ -333,14 +335,12 @@ class Image(Feature):
         super().__init__(geometry, properties or {}, index)
         self.bands, self.asset, self.grid = bands, asset, grid
 
-    def get(self, name):
-        if name == 'system:band_names':
-            return [band.name for band in self.bands]
-        return super().get(name)
-
     def computed(self, bands):
         """An image computed from this one: it keeps the footprint but not the properties."""
         return self.replace(bands=bands, properties={}, asset=None)
+
+    def names(self):
+        return [band.name for band in self.bands]
 
     def projection(self):
         return self.bands[0].projection if self.bands else WGS84
@@ -358,16 +358,11 @@ class Collection:
             self.memo[hints] = self.load(hints)
         return self.memo[hints]
 
-    def then(self, step, images=None):
-        """The collection of what step makes of the elements one by one or as a whole."""
-        return Collection(lambda hints: step(self.elements(hints)),
-                          self.images if images is None else images)
-
     @functools.cached_property
     def region(self):
         """All geometries as one."""
-        shapes = [element.shape() for element in self.elements()]
-        return Geometry(shapely.union_all([shape for shape in shapes if shape]))
+        return Geometry(shapely.union_all([element.geometry.degrees()
+                                           for element in self.elements() if element.geometry]))
 
 
 def collect(elements, images=None):
@@ -377,9 +372,19 @@ def collect(elements, images=None):
     return Collection(lambda hints: elements, images)
 
 
+def numbered(elements, images=None):
+    """The Collection of a list; elements without an index get their number."""
+    return collect([element if element.index is not None else element.replace(index=str(number))
+                    for number, element in enumerate(elements)], images)
+
+
 class Date(NamedTuple):
     """Milliseconds since 1970-01-01 UTC."""
     value: int
+
+    def moment(self):
+        """The same as a datetime."""
+        return datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=self.value)
 
 
 class DateRange(NamedTuple):
@@ -405,98 +410,36 @@ class Reducer(NamedTuple):
     rows: Any
     stack: Any = None
     optional: int = 0
-    types: Any = None
 
 
-# ---------------------------------------------------------------- dates
-
-UNITS = {'millisecond': 1, 'second': 1000, 'minute': 60000, 'hour': 3600000, 'day': datasets.DAY,
-         'week': 7 * datasets.DAY}  # in milliseconds
-JODA = {  # letter of a pattern: function of a datetime and the number of such letters
-    'y': lambda t, n: f'{t.year % 100:02}' if n == 2 else f'{t.year:0{n}}',
-    'M': lambda t, n: f'{t.month:0{n}}' if n < 3 else t.strftime('%b' if n == 3 else '%B'),
-    'd': lambda t, n: f'{t.day:0{n}}', 'D': lambda t, n: f'{t.timetuple().tm_yday:0{n}}',
-    'H': lambda t, n: f'{t.hour:0{n}}', 'h': lambda t, n: f'{(t.hour - 1) % 12 + 1:0{n}}',
-    'm': lambda t, n: f'{t.minute:0{n}}', 's': lambda t, n: f'{t.second:0{n}}',
-    'S': lambda t, n: f'{t.microsecond:06}'[:n].ljust(n, '0'),
-    'E': lambda t, n: t.strftime('%a' if n < 4 else '%A'),
-    'e': lambda t, n: f'{t.isoweekday():0{n}}',
-    'a': lambda t, n: t.strftime('%p'), 'w': lambda t, n: f'{t.isocalendar().week:0{n}}',
-    'x': lambda t, n: f'{t.isocalendar().year:0{n}}', 'Z': lambda t, n: t.strftime('%z')}
-JODA |= {'Y': JODA['y']}
-
-
-def clock(time, zone):
-    """The datetime of a number of milliseconds."""
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-    moment = epoch + datetime.timedelta(milliseconds=time)
-    return moment.astimezone(zoneinfo.ZoneInfo(zone)) if zone else moment
-
-
-def parse_date(text, zone):
-    """The Date of an ISO string such as 2000, 2000-01, 2000-01-31 or 2000-01-31T12:00:00."""
-    try:
-        longer = text + '-01' * (2 - text.count('-')) if len(text) <= 7 else text
-        moment = datetime.datetime.fromisoformat(longer)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone or 'UTC'))
-        return Date(round(moment.timestamp() * 1000))
-    except ValueError:
-        raise EEError(f"Date: Bad date/time '{text}'.") from None
-
-
-@functools.lru_cache(maxsize=100000)
-def format_date(time, pattern, zone=None):
-    """A time in ms in a pattern of Joda-Time, in which quotes enclose plain text."""
-    moment = clock(time, zone)
-    text = ''
-    for part in re.finditer(r"'([^']*)'|(([A-Za-z])\3*)|.", pattern or "yyyy-MM-dd'T'HH:mm:ss"):
-        quoted, run, letter = part.groups()
-        if letter and letter not in JODA:
-            raise EEError(f'Date.format: Illegal pattern component: {run}.')
-        text += JODA[letter](moment, len(run)) if letter else part[0] if quoted is None else quoted
-    return text
-
+# ---------------------------------------------------------------- casts
 
 def constant_image(value):
     """An image of a number, or of a band for each of a list or dictionary of numbers."""
-    names = value if isinstance(value, dict) else (
-        [f'constant_{n}' for n in range(len(value))] if isinstance(value, list) else ['constant'])
-    numbers = list(value.values()) if isinstance(value, dict) else (
-        value if isinstance(value, list) else [value])
+    if isinstance(value, list):
+        value = {f'constant_{n}': number for n, number in enumerate(value)}
 
     def band(name, number):
         kind = DOUBLE if isinstance(number, float) else PixelType('int', int(number), int(number))
         array = np.asarray(number, None if isinstance(number, float) else np.int64)
         return Band(name, kind, WGS84, lambda pixels: (array, None))
-    return Image([band(name, number) for name, number in zip(names, numbers)])
+    return Image([band(*item) for item in (
+        value if isinstance(value, dict) else {'constant': value}).items()])
 
-
-def collection_of(elements):
-    """The Collection of a list of elements; those without an index get their number."""
-    elements = [element if isinstance(element, Feature) else Feature(as_geometry(element), {})
-                for element in elements]
-    return collect([element if element.index is not None else element.replace(index=str(number))
-                    for number, element in enumerate(elements)])
-
-
-# ---------------------------------------------------------------- casts
 
 def as_image(value):
     if isinstance(value, Image):
         return value
-    if isinstance(value, (int, float, list)):
+    if isinstance(value, (int, float, list, dict)):
         return constant_image(value)
     raise EEError(f': Expected an Image, not {describe(value)}.')
 
 
 def as_geometry(value):
-    if isinstance(value, Feature):
-        return value.geometry or Geometry(shapely.box(-180, -90, 180, 90), WGS84, False)
     if isinstance(value, Collection):
         return value.region
-    if isinstance(value, dict) and 'coordinates' in value:
-        return Geometry(shapely.geometry.shape(value))
+    if isinstance(value, Feature):
+        return value.geometry or Geometry(shapely.box(-180, -90, 180, 90))
     if isinstance(value, Geometry):
         return value
     raise EEError(f': Expected a Geometry, not {describe(value)}.')
@@ -505,12 +448,11 @@ def as_geometry(value):
 def as_collection(value):
     if isinstance(value, Collection):
         return value
-    if isinstance(value, Feature):
-        return collect([value])
-    if isinstance(value, Geometry):
-        return collect([Feature(value, {}, '0')])
+    if isinstance(value, (Feature, Geometry)):
+        value = [value]
     if isinstance(value, list):
-        return collection_of(value)
+        return numbered([item if isinstance(item, Feature) else Feature(as_geometry(item), {})
+                         for item in value])
     raise EEError(f': Expected a collection, not {describe(value)}.')
 
 
@@ -518,30 +460,32 @@ def as_projection(value):
     if isinstance(value, str):
         find_crs(value)
         return Projection(value)
-    if isinstance(value, dict):
-        return Projection(value['crs'], tuple(value.get('transform', WGS84.transform)))
     return value.projection() if isinstance(value, Image) else value
 
 
-def as_number(value):
-    if isinstance(value, (int, float)):
-        return value
-    raise EEError(f': Invalid type. Expected type: Number. Actual type: {describe(value)}.')
-
-
-def as_string(value):
-    if isinstance(value, str):
-        return value
-    raise EEError(f': Invalid type. Expected type: String. Actual type: {describe(value)}.')
-
-
 def as_date(value):
-    """Date of a Date, a number of milliseconds or an ISO string."""
+    """Date of a Date, a number of milliseconds or an ISO string such as 2000, 2000-01 or longer."""
     if isinstance(value, Date):
         return value
     if isinstance(value, (int, float)):
         return Date(int(value))
-    return parse_date(value, None)
+    try:
+        longer = value + '-01' * (2 - value.count('-')) if len(value) <= 7 else value
+        moment = datetime.datetime.fromisoformat(longer)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.timezone.utc)
+        return Date(round(moment.timestamp() * 1000))
+    except ValueError:
+        raise EEError(f"Date: Bad date/time '{value}'.") from None
+
+
+def exactly(name, kinds):
+    """A cast that changes nothing but refuses other types."""
+    def cast(value):
+        if not isinstance(value, kinds):
+            raise EEError(f': Invalid type. Expected type: {name}. Actual type: {describe(value)}.')
+        return value
+    return cast
 
 
 def describe(value):
@@ -554,14 +498,5 @@ def describe(value):
 CASTS = {
     'Image<unknown bands>': as_image, 'Geometry': as_geometry, 'FeatureCollection': as_collection,
     'ImageCollection': as_collection, 'Projection': as_projection, 'Date': as_date,
-    'Number': as_number, 'Float': as_number, 'Integer': as_number, 'Long': as_number,
-    'String': as_string}
-
-
-def algorithm(*names):
-    """Registers a function, called with all arguments of the signature, in its order."""
-    def register(function):
-        for name in names:
-            ALGORITHMS[name] = function
-        return function
-    return register
+    'String': exactly('String', str),
+    **dict.fromkeys(('Number', 'Float', 'Integer', 'Long'), exactly('Number', (int, float)))}
