@@ -83,15 +83,11 @@ ALGORITHMS |= {
     'Number.format': lambda number, pattern: pattern % number,  # Java's %d, %.2f are Python's
     'String': to_string,
     'String.cat': operator.add,
-    'String.equals': operator.eq,
-    'String.index': str.find,
     'String.length': len,
     'String.slice': lambda text, start, end: text[int(start):None if end is None else int(end)],
     'String.split': lambda text, regex: re.split(regex, text),
     'String.replace': lambda text, regex, new, how: re.sub(
         regex, re.sub(r'\$(\d)', r'\\\1', new), text, count='g' not in how),
-    'String.match': lambda text, regex: (
-        lambda found: [found[0], *found.groups()] if found else [])(re.search(regex, text)),
     'String.toLowerCase': str.lower,
     'String.toUpperCase': str.upper,
     'String.trim': str.strip,
@@ -137,18 +133,9 @@ def map_list(items, function, drop_nulls):
     return [result for result in results if result is not None] if drop_nulls else results
 
 
-def sort_list(items, keys):
-    return [item for _, item in sorted(zip(keys or items, items), key=lambda pair: pair[0])]
-
-
 def reduce_list(items, reducer):
     results = reducer.rows([[item for item in items if item is not None]])
     return results[0] if len(results) == 1 else dict(zip(reducer.outputs, results))
-
-
-def make_dictionary(value):
-    return dict(zip(value[::2], value[1::2])) if isinstance(value, list) else (
-        value.properties if isinstance(value, Feature) else value or {})
 
 
 ALGORITHMS |= {
@@ -156,7 +143,6 @@ ALGORITHMS |= {
     'List.cat': operator.add,
     'List.contains': operator.contains,
     'List.distinct': distinct,
-    'List.equals': operator.eq,
     'List.filter': lambda items, test: [item for item in items if test.test(
         Feature(None, {'item': item}))],
     'List.flatten': flatten,
@@ -172,9 +158,11 @@ ALGORITHMS |= {
     'List.sequence': sequence,
     'List.slice': lambda items, start, end, step: items[slice(
         *(None if part is None else int(part) for part in (start, end, step)))],
-    'List.sort': sort_list,
+    'List.sort': lambda items, keys: [item for _, item in sorted(
+        zip(keys or items, items), key=lambda pair: pair[0])],
     'List.zip': lambda items, other: [list(pair) for pair in zip(items, other)],
-    'Dictionary': make_dictionary,
+    'Dictionary': lambda value: dict(zip(value[::2], value[1::2])) if isinstance(
+        value, list) else value or {},
     'Dictionary.combine': lambda first, second, overwrite: (
         {**first, **second} if overwrite else {**second, **first}),
     'Dictionary.contains': operator.contains,
@@ -183,12 +171,6 @@ ALGORITHMS |= {
     'Dictionary.keys': sorted,
     'Dictionary.map': lambda items, function: {
         key: function(key, item) for key, item in items.items()},
-    'Dictionary.remove': lambda items, names, ignore: {
-        key: item for key, item in items.items() if key not in names},
-    'Dictionary.rename': lambda items, old, new, overwrite: {
-        dict(zip(old, new)).get(key, key): item for key, item in items.items()},
-    'Dictionary.select': lambda items, names, ignore: {
-        name: get_entry(items, name) for name in names if name in items or not ignore},
     'Dictionary.set': lambda items, key, value: {**items, key: value},
     'Dictionary.size': len,
     'Dictionary.values': lambda items, names: [
@@ -228,14 +210,6 @@ def advance(date, delta, unit):
     return Date(day * datasets.DAY + date.value % datasets.DAY)
 
 
-def relative(date, unit, within):
-    """Counts from 0."""
-    moment = date.moment()
-    if unit == 'day' and within == 'year':
-        return moment.timetuple().tm_yday - 1
-    return getattr(moment, unit) - (unit in ('day', 'month'))
-
-
 def make_range(start, end):
     """Without an end, a millisecond."""
     start = as_date(start).value
@@ -251,7 +225,6 @@ ALGORITHMS |= {
     'Date.fromYMD': lambda year, month, day: Date(
         datasets.day_of(int(year), int(month), int(day)) * datasets.DAY),
     'Date.get': lambda date, unit: getattr(date.moment(), unit),
-    'Date.getRelative': relative,
     'Date.millis': lambda date: date.value,
     'DateRange': make_range,
     'DateRange.start': lambda dates: Date(dates.start),
@@ -370,8 +343,6 @@ SHAPES = {
     'Point': lambda parts: shapely.Point(*pairs(parts)[0]),
     'MultiPoint': lambda parts: shapely.MultiPoint(pairs(parts)),
     'LineString': lambda parts: shapely.LineString(pairs(parts)),
-    'LinearRing': lambda parts: shapely.LinearRing(pairs(parts)),
-    'MultiLineString': lambda parts: shapely.MultiLineString([pairs(part) for part in parts]),
     'Rectangle': lambda parts: rectangle(*pairs(parts)[0], *pairs(parts)[-1]),
     'Polygon': polygon,
     'MultiPolygon': lambda parts: shapely.union_all([polygon(part) for part in parts])}
@@ -407,22 +378,13 @@ def measured(number):
     return compute
 
 
-def coordinates(value):
-    """Lists of nested tuples."""
-    return [coordinates(part) for part in value] if isinstance(value, (list, tuple)) else value
-
-
 SPATIAL = {  # Geometry.name and Feature.name
     'area': measured(0), 'length': measured(1), 'perimeter': measured(1),
     'bounds': by_shapely(lambda shape: rectangle(*shape.bounds)),
     'buffer': by_shapely(lambda shape, distance: shape.buffer(distance, quad_segs=8), True),
     'centroid': by_shapely(shapely.centroid),
     'convexHull': by_shapely(shapely.convex_hull),
-    'dissolve': by_shapely(lambda shape: shapely.union_all([shape])),
-    'distance': lambda left, right, error, projection: by_shapely(shapely.distance, True)(
-        left, right, error, projection),
-    'simplify': lambda geometry, error, projection: by_shapely(
-        lambda shape: shape.simplify(error), True)(geometry, error, projection),
+    'distance': lambda *given: by_shapely(shapely.distance, True)(*given[:4]),
     'transform': lambda geometry, projection: Geometry(geometry.to(projection), projection),
     **{name: by_shapely(getattr(shapely, name)) for name in (
         'intersection', 'union', 'difference', 'intersects', 'disjoint', 'contains')}}
@@ -446,10 +408,8 @@ ALGORITHMS |= {
     **{f'GeometryConstructors.{kind}': lambda parts, crs, *, make=make: Geometry(
         shapely.make_valid(make(parts)), crs or WGS84) for kind, make in SHAPES.items()},
     'GeometryConstructors.BBox': lambda *sides: Geometry(rectangle(*sides)),
-    'Geometry.coordinates': lambda geometry: coordinates(
-        shapely.geometry.mapping(geometry.shape).get('coordinates', [])),
-    'Geometry.geometries': lambda geometry: [
-        Geometry(part, geometry.projection) for part in shapely.get_parts(geometry.shape)],
+    'Geometry.coordinates': lambda geometry: shapely.geometry.mapping(
+        geometry.shape)['coordinates'],
     'Geometry.projection': lambda geometry: geometry.projection,
     'Geometry.type': lambda geometry: geometry.shape.geom_type,
     **{f'Geometry.{name}': function for name, function in SPATIAL.items()},
@@ -486,7 +446,6 @@ ALGORITHMS |= {
                     lambda element, name: element.get(name)),
     'Element.set': lambda element, name, value: element.set({name: value}),
     'Element.setMulti': lambda element, values: element.set(values),
-    'Element.propertyNames': lambda element: [*element.properties, 'system:index'],
     'Element.toDictionary': to_dictionary,
     **dict.fromkeys(('Element.copyProperties', 'Image.copyProperties'), copy_properties),
     **dict.fromkeys(('Element.geometry', 'Feature.geometry', 'Image.geometry'), as_geometry),
@@ -497,16 +456,15 @@ ALGORITHMS |= {
 
 # ---------------------------------------------------------------- collections
 
-def not_found(kind, name):
-    return EEError(f"{kind}.load: {kind} asset '{name}' not found (does not exist or caller does "
-                   'not have access).', 404)
+def not_found(kind, name, function='load'):
+    return EEError(f"{kind}.{function}: {kind} asset '{name}' not found (does not exist or caller "
+                   'does not have access).', 404)
 
 
 @algorithm('Collection.loadTable')
 def load_table(name):
     if name not in datasets.TABLES:
-        raise EEError(f"Collection.loadTable: Collection asset '{name}' not found (does not exist "
-                      'or caller does not have access).', 404)
+        raise not_found('Collection', name, 'loadTable')
     return collect(table_features(name), False)
 
 

@@ -441,12 +441,7 @@ ECOREGIONS = [  # ECO_ID, (ECO_NAME, BIOME_NUM, BIOME_NAME, REALM), geometry
 def ecoregions():
     return [(f'{scatter(n, 5) % 65536:020x}', {
         'ECO_ID': float(code), 'ECO_NAME': name, 'BIOME_NUM': float(biome),
-        'BIOME_NAME': biome_name, 'REALM': realm, 'NNH': float(code % 4 + 1),
-        'NNH_NAME': ('Half Protected', 'Nature Could Reach Half Protected',
-                     'Nature Could Recover', 'Nature Imperiled')[code % 4],
-        'COLOR': f'#{scatter(code, 1) % 2**24:06x}',
-        'COLOR_BIO': f'#{scatter(biome, 2) % 2**24:06x}',
-        'COLOR_NNH': '#257339', 'LICENSE': 'CC-BY 4.0', 'OBJECTID': float(n + 1),
+        'BIOME_NAME': biome_name, 'REALM': realm, 'OBJECTID': float(n + 1),
         'SHAPE_AREA': shape.area, 'SHAPE_LENG': shape.length}, shape)
         for n, (code, (name, biome, biome_name, realm), shape) in enumerate(ECOREGIONS)]
 

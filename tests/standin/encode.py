@@ -9,6 +9,7 @@ from PIL import Image as Picture
 
 import evaluate
 import images
+import reducers
 from algorithms import to_string
 from values import BEHAVIOUR, BYTE, EEError, find_crs, grid_of_pixels, refuse_long
 
@@ -53,11 +54,9 @@ def image(picture, file_format, band_ids=None):
 
 def layer(band, pixels):
     """(rows, columns) of a band in its own type, and of its mask (None: all valid)."""
-    values, mask = band.at(pixels)
-    values = np.broadcast_to(values, pixels.shape).astype(band.type.dtype(), copy=False)
-    if mask is None or mask.all():
-        return values, None
-    return values, np.broadcast_to(mask, pixels.shape)
+    values, mask = reducers.column(band, pixels)
+    return (values.astype(band.type.dtype(), copy=False),
+            None if mask is None or mask.all() else mask)
 
 
 def encode_picture(bands, layers, name):

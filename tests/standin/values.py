@@ -77,8 +77,8 @@ class Projection(NamedTuple):
     def at_scale(self, metres):
         """The same with pixels of another size, from the same origin."""
         factor = metres / self.scale()
-        a, b, c, d, e, f = self.transform
-        return self._replace(transform=(a * factor, b * factor, c, d * factor, e * factor, f))
+        return self._replace(transform=tuple(
+            value * (factor, factor, 1)[n % 3] for n, value in enumerate(self.transform)))
 
 
 WGS84 = Projection('EPSG:4326')
@@ -109,30 +109,6 @@ def backward(transform, x, y):
     return (e * x - b * y) / size, (a * y - d * x) / size
 
 
-def warp(x, y, source, target):
-    """Coordinates in another system. For a whole grid, a row x and a column y, it interpolates
-    a polynomial through few points: much faster than PROJ, and used where it is exact."""
-    transform = datasets.projector(source, target).transform
-    if np.ndim(x) == 2 and x.shape[0] == 1 == y.shape[1] and x.size * y.size > 999:
-        (inner_x, across), (inner_y, down) = interpolator(x.ravel()), interpolator(y.ravel())
-        known = transform(*np.meshgrid(inner_x, inner_y))
-        found = tuple(down @ part @ across.T for part in known)
-        corners = transform(*np.meshgrid(x[0, [0, -1]], y[[0, -1], 0]))
-        if all(np.allclose(part[[[0], [-1]], [0, -1]], right, 1e-12, 1e-10)
-               for part, right in zip(found, corners)):
-            return found
-    return transform(*(np.array(part) for part in np.broadcast_arrays(x, y)))
-
-
-def interpolator(line, count=14):
-    """Some places along a line of numbers, and the matrix from values there to all of the line."""
-    middle, half = (line.min() + line.max()) / 2, np.ptp(line) / 2 or 1
-    nodes = np.cos(np.pi * (np.arange(count) + .5) / count)
-    powers = np.polynomial.chebyshev.chebvander((line - middle) / half, count - 1)
-    fit = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, count - 1))
-    return middle + half * nodes, powers @ fit
-
-
 class Pixels:
     """Places at which an image is asked for: pixel coordinates x and y in a projection, arrays that
     broadcast to shape. Those of a grid are a row and a column, of the centres of its pixels."""
@@ -157,8 +133,9 @@ class Pixels:
     def convert(self, projection):
         x, y = forward(self.projection.transform, self.x, self.y)
         if projection.crs != self.projection.crs:
-            x, y = self.remember(projection.crs, lambda: warp(
-                x, y, self.projection.crs, projection.crs))
+            x, y = self.remember(projection.crs, lambda: datasets.projector(
+                self.projection.crs, projection.crs).transform(
+                    *(np.array(part) for part in np.broadcast_arrays(x, y))))
         return backward(projection.transform, x, y)
 
     def place(self, projection):
@@ -427,12 +404,16 @@ def constant_image(value):
         value if isinstance(value, dict) else {'constant': value}).items()])
 
 
+def refuse_type(name, value):
+    return EEError(f': Invalid type. Expected type: {name}. Actual: {type(value).__name__}.')
+
+
 def as_image(value):
     if isinstance(value, Image):
         return value
     if isinstance(value, (int, float, list, dict)):
         return constant_image(value)
-    raise EEError(f': Expected an Image, not {describe(value)}.')
+    raise refuse_type('Image', value)
 
 
 def as_geometry(value):
@@ -442,7 +423,7 @@ def as_geometry(value):
         return value.geometry or Geometry(shapely.box(-180, -90, 180, 90))
     if isinstance(value, Geometry):
         return value
-    raise EEError(f': Expected a Geometry, not {describe(value)}.')
+    raise refuse_type('Geometry', value)
 
 
 def as_collection(value):
@@ -453,7 +434,7 @@ def as_collection(value):
     if isinstance(value, list):
         return numbered([item if isinstance(item, Feature) else Feature(as_geometry(item), {})
                          for item in value])
-    raise EEError(f': Expected a collection, not {describe(value)}.')
+    raise refuse_type('FeatureCollection', value)
 
 
 def as_projection(value):
@@ -472,9 +453,8 @@ def as_date(value):
     try:
         longer = value + '-01' * (2 - value.count('-')) if len(value) <= 7 else value
         moment = datetime.datetime.fromisoformat(longer)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.timezone.utc)
-        return Date(round(moment.timestamp() * 1000))
+        utc = moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
+        return Date(round(utc.timestamp() * 1000))
     except ValueError:
         raise EEError(f"Date: Bad date/time '{value}'.") from None
 
@@ -483,16 +463,9 @@ def exactly(name, kinds):
     """A cast that changes nothing but refuses other types."""
     def cast(value):
         if not isinstance(value, kinds):
-            raise EEError(f': Invalid type. Expected type: {name}. Actual type: {describe(value)}.')
+            raise refuse_type(name, value)
         return value
     return cast
-
-
-def describe(value):
-    """The name of a value's type, for messages."""
-    names = {str: 'String', bool: 'Boolean', int: 'Integer', float: 'Float', list: 'List',
-             dict: 'Dictionary', type(None): 'Null'}
-    return names.get(type(value), type(value).__name__)
 
 
 CASTS = {
