@@ -373,7 +373,7 @@ def run(items, waiting, processes):
     bar = tqdm(total=len(items), initial=len(items) - len(waiting), ascii=not terminal,
                file=sys.stderr if terminal else open(os.devnull, 'w'))
     try:
-        todo = random.Random(0).sample(waiting, len(waiting))
+        todo = random.sample(waiting, len(waiting))
         result = pool.starmap_async(work, todo, chunksize=1)
         for second in itertools.count():
             result.wait(1)
@@ -384,8 +384,8 @@ def run(items, waiting, processes):
                 print(bar, file=sys.stderr)
             check('' not in failures, failures.get('', [''])[0])
             final = [reason for reason, later in failures.values() if not later]
-            if len(final) >= 25 and len(final) + len(waiting) == len(items):  # of random ones
-                check(len(set(final)) > 1, f'The first {len(final)} all failed: {final[0]}')
+            check(len(final) < 25 or len(final) + len(waiting) < len(items),  # they are random ones
+                  f'The first {len(final)} all failed, the last of them: {"".join(final[-1:])}')
             for worker in workers:
                 check((worker.exitcode or 0) <= 0, f'{OUTPUT} can\'t be written: '
                                                    f'{os.strerror(worker.exitcode or 0)}')
@@ -447,8 +447,6 @@ def main():
         names = [name for name in reasons if reasons[name] == reason]
         print(f'{count} failed: {reason} ({", ".join(names[:3])}{", ..." * (count > 3)})',
               file=sys.stderr)
-    with open(os.path.join(OUTPUT, FAILED), 'w', newline='', encoding='utf-8') as file:
-        csv.writer(file).writerows(reasons.items())
     check(not reasons, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
 
 

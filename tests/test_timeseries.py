@@ -80,7 +80,7 @@ def test_each_region_has_its_series(folder):
     tables = [list(csv.reader(body.decode().splitlines())) for name, body in files.items()
               if name != 'regions.csv']
     assert any(all(line[1] == '' for line in table[1:]) for table in tables)  # all cloud, or tiny
-    assert not [path for path in folder.path.parent.rglob('*.csv') if path.parent.name != 'timeseries']
+    assert {path.parent.name for path in folder.path.rglob('*.csv')} == {'timeseries'}
 
 
 def test_whole_archive_of_a_region(folder):

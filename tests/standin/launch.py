@@ -96,7 +96,8 @@ class StandIn:
         # In a session of its own it does not see Ctrl-C; it ends when its input does.
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name('server.py')), str(self.folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, 'OPENBLAS_NUM_THREADS': '1'})  # its matrices are tiny
         self.process.stdin.write(json.dumps(self.settings) + '\n')
         self.process.stdin.flush()
         port = self.process.stdout.readline()

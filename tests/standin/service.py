@@ -118,6 +118,7 @@ class Service:
     def reset(self):
         """Forget what has been served; ids and tokens stay valid."""
         self.counts, self.seen = Counts(), collections.Counter()
+        self.broken.clear()
 
     def find(self, host, request):
         """The kind of a request, and the method that answers it."""

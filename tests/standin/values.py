@@ -109,6 +109,23 @@ def backward(transform, x, y):
     return (e * x - b * y) / size, (a * y - d * x) / size
 
 
+def warp(transform, x, y):
+    """A row x and a column y of a grid in another system, by a polynomial through 12 x 12 of its
+    points, much faster than PROJ at each; or by PROJ, where that isn't as exact."""
+    nodes = np.cos(np.pi * (np.arange(12) + .5) / 12)
+    vander = np.polynomial.chebyshev.chebvander
+    spans = [((line.min() + line.max()) / 2, np.ptp(line) / 2 or 1) for line in (x, y)]
+    across, down = (vander((line.ravel() - middle) / half, 11) @ np.linalg.inv(vander(nodes, 11))
+                    for line, (middle, half) in zip((x, y), spans))
+    known = transform(*np.meshgrid(*(middle + half * nodes for middle, half in spans)))
+    some = np.linspace(0, x.size - 1, 4).astype(int), np.linspace(0, y.size - 1, 4).astype(int)
+    right = transform(*np.meshgrid(x.ravel()[some[0]], y.ravel()[some[1]]))
+    close = all(np.allclose(down[some[1]] @ part @ across[some[0]].T, true, rtol=1e-12, atol=1e-12)
+                for part, true in zip(known, right))
+    return tuple(down @ part @ across.T for part in known) if close else transform(
+        *(np.array(part) for part in np.broadcast_arrays(x, y)))
+
+
 class Pixels:
     """Places at which an image is asked for: pixel coordinates x and y in a projection, arrays that
     broadcast to shape. Those of a grid are a row and a column, of the centres of its pixels."""
@@ -133,8 +150,11 @@ class Pixels:
     def convert(self, projection):
         x, y = forward(self.projection.transform, self.x, self.y)
         if projection.crs != self.projection.crs:
-            x, y = self.remember(projection.crs, lambda: datasets.projector(
-                self.projection.crs, projection.crs).transform(
+            transform = datasets.projector(self.projection.crs, projection.crs).transform
+            if np.shape(x)[:1] == np.shape(y)[1:] == (1,) and min(np.size(x), np.size(y)) > 31:
+                x, y = self.remember(projection.crs, lambda: warp(transform, x, y))
+            else:
+                x, y = self.remember(projection.crs, lambda: transform(
                     *(np.array(part) for part in np.broadcast_arrays(x, y))))
         return backward(projection.transform, x, y)
 

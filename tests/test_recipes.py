@@ -1,0 +1,333 @@
+"""The blocks of the README: cut out, put into a script as it says there, run, and the results opened."""
+import ast
+import collections
+import json
+import re
+import runpy
+import types
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from PIL import Image
+
+import datasets
+from conftest import HERE
+from test_chips import alike, expected, utm_grid
+from test_timeseries import expected as expected_series, days_between, units
+
+README = (HERE.parent / 'README.md').read_text(encoding='utf-8')
+PLOTS = datasets.TABLES['projects/standin/assets/plots']()
+TESTED = set()
+
+
+def blocks():
+    """{heading: its blocks of Python}."""
+    found = collections.defaultdict(list)
+    for heading, text in re.findall(r'^#+ ([^\n]*)\n|^```python\n(.*?)^```$', README, re.M | re.S):
+        if heading:
+            here = heading
+        else:
+            found[here].append(text)
+    return found
+
+
+def recipe(words, count=1):
+    """Hands a test the blocks under the heading that has these words, which are so many."""
+    heading, = [heading for heading in blocks() if words in heading]
+    assert len(blocks()[heading]) == count
+    TESTED.add(heading)
+    return pytest.mark.parametrize('texts', [blocks()[heading]], ids=[words])
+
+
+def pieces(text):
+    """The top level of a piece of Python, [(kind, name, first line, line after the last)]."""
+    return [(type(node), node.targets[0].id if isinstance(node, ast.Assign) else getattr(node, 'name', ''),
+             min(part.lineno for part in [node, *getattr(node, 'decorator_list', [])]) - 1, node.end_lineno)
+            for node in ast.parse(text).body]
+
+
+def put(folder, text):
+    """Makes the change that a block says to the script that its first line names."""
+    path = folder.path / text.split('\n')[0].removeprefix('# ')
+    head, line, machinery = path.read_text().partition('\n# The machinery')
+    lines = head.split('\n')
+    for kind, name, first, last in pieces(text):
+        assert kind in (ast.Assign, ast.FunctionDef)
+        new, there = text.split('\n')[first:last], pieces('\n'.join(lines))
+        old = [slice(*part[2:]) for part in there if part[1] == name]
+        if old:
+            lines[old[0]] = new
+        elif kind is ast.Assign:
+            place = max(part[3] for part in there if part[0] is kind)
+            lines[place:place] = new
+        else:
+            place, = [part[2] for part in there if part[1] == 'getResult']
+            lines[place:place] = [*new, '', '']
+    path.write_text('\n'.join(lines) + line + machinery)
+    return path.name
+
+
+def scenes(box, start, end):
+    """The Sentinel-2 scenes that show a part of a box, from start to before end."""
+    first, last = (datasets.day_of(*map(int, day.split('-'))) * datasets.DAY for day in (start, end))
+    return [scene for scene in datasets.IMAGES['COPERNICUS/S2_SR_HARMONIZED'].find(box, first, last)
+            if first <= scene.start < last and scene.footprint.intersects(shapely.box(*box))]
+
+
+def sentinel(scene, lon, lat, bands, clear=False):
+    """What a scene shows of some places; NaN where it doesn't, if clear also where clouds are."""
+    def layer(band):
+        a, _, left, _, e, top = scene.bands[band][1].transform
+        x, y = datasets.projector('EPSG:4326', scene.bands[band][1].crs).transform(lon, lat)
+        col, row = (np.floor(part).astype(int) for part in ((x - left) / a, (y - top) / e))
+        inside = (col >= 0) & (col < scene.bands[band][1].width) & (row >= 0) & (
+            row < scene.bands[band][1].height)
+        place = types.SimpleNamespace(col=col, row=row, lon=lon, lat=lat)
+        return np.where(inside, scene.value(band, place)[0], np.nan)
+    good = layer('SCL') != 9 if clear else True
+    return np.dstack([np.where(good, layer(band), np.nan) for band in bands])
+
+
+def median(lon, lat, start, end, bands, clear=True):
+    """The median of what the scenes of some days show of some places."""
+    box = lon.min(), lat.min(), lon.max(), lat.max()
+    stack = [sentinel(scene, lon, lat, bands, clear) for scene in scenes(box, start, end)]
+    return np.nanmedian(stack, axis=0)
+
+
+def likeness(path, truth):
+    """The share of a picture that shows reflectances up to 3000, transparent where they are NaN."""
+    seen = ~np.isnan(truth[..., :1])
+    truth = np.where(seen, np.clip(truth / 3000 * 255, 0, 255), 0)
+    picture = np.array(Image.open(path).convert('RGBA'))
+    return (abs(picture - np.dstack([truth, seen * 255])) <= 1).all(axis=2).mean()
+
+
+def cells_in(shape, grid):
+    """Columns, rows, longitudes and latitudes of the cells of a grid whose centre is in a shape."""
+    a, _, left, _, e, top = grid.transform
+    there = datasets.projector('EPSG:4326', grid.crs)
+    x, y = there.transform(*shapely.get_coordinates(shape.segmentize(0.01)).T)
+    col, row = (part.ravel() for part in np.meshgrid(
+        np.arange((x.min() - left) // a, (x.max() - left) // a + 1),
+        np.arange((y.max() - top) // e, (y.min() - top) // e + 1)))
+    lon, lat = there.transform(left + (col + 0.5) * a, top + (row + 0.5) * e, direction='INVERSE')
+    inside = shapely.contains_xy(shape, lon, lat)
+    return col[inside].astype(int), row[inside].astype(int), lon[inside], lat[inside]
+
+
+def requests(standin):
+    """How many requests for results there were."""
+    return sum(sum(standin.counts()['requests'].get(kind, {}).values())
+               for kind in ('compute', 'create', 'pixels', 'table'))
+
+
+@recipe('clear median', 2)
+def test_sentinel(folder, texts):
+    few = dict(POINTS_PER_ECOREGION=1, SIZE=40)
+    folder.edit(put(folder, texts[0]), **few).run('chips.py')
+    put(folder, texts[1])
+    folder.run('chips.py')
+    when, bands = ('2023-06-01', '2023-09-01'), [f'B{n}' for n in (1, 2, 3, 4, 5, 6, 7, 8, '8A', 9, 11, 12)]
+    assert len(folder.files('sentinel')) == len(folder.files('sentinel_tif')) == 5
+    for row in folder.table('sentinel/chips.csv'):
+        crs, lon, lat = utm_grid(float(row['longitude']), float(row['latitude']), 40, 10)
+        truth, path = median(lon, lat, *when, bands), folder.path / 'sentinel' / row['file']
+        assert likeness(path, truth[..., [3, 2, 1]]) > 0.99
+        # the comparison is not blind for bands nor for clouds
+        assert likeness(path, truth[..., [1, 2, 3]]) < 0.5
+        assert likeness(path, median(lon, lat, *when, ['B4', 'B3', 'B2'], clear=False)) < 0.5
+        with rasterio.open(folder.path / 'sentinel_tif' / row['file'].replace('png', 'tif')) as image:
+            assert image.crs.to_string() == crs and image.dtypes == ('uint16',) * 12
+            assert alike(np.moveaxis(image.read(), 0, 2), np.floor(truth)) > 0.99
+
+
+@recipe('own points')
+def test_own_points(folder, new_folder, texts):
+    table = '\ufeffid,name,lon,lat\nplot 1,x,-105.5,39.0\nA/B,"y, z",-104.1,38.5\nÑ-7.b,,-108.2,37.3\n'
+    (folder.path / 'points.csv').write_text(table, encoding='utf-8')
+    folder.edit(put(folder, texts[0]), SIZE=32).run('chips.py')
+    rows = folder.table('own/chips.csv')
+    assert [row['file'] for row in rows] == ['plot_1.png', 'A_B.png', 'Ñ-7.b.png']
+    assert [row['id'] for row in rows] == ['plot 1', 'A/B', 'Ñ-7.b']
+    for row, x, y in zip(rows, (-105.5, -104.1, -108.2), (39, 38.5, 37.3)):
+        crs = utm_grid(x, y, 32, 1)[0]
+        truth = expected(dict(longitude=x, latitude=y, crs=crs), 32, 1)[..., :3]
+        assert alike(np.array(Image.open(folder.path / 'own' / row['file'])), truth) > 0.99
+    for ids in ('A/B', 'A_B'), ('7', '7'):
+        other = new_folder()
+        lines = ''.join(f'{name},-105.5,39\n' for name in ids)
+        (other.path / 'points.csv').write_text(f'id,lon,lat\n{lines}')
+        put(other, texts[0])
+        assert "needs a 'file' of its own" in other.run('chips.py', status=1)
+
+
+@recipe('Every image over a city')
+def test_city(folder, texts):
+    city, when = (-105.30, 39.96, -105.18, 40.07), ('2023-01-01', '2023-02-01')
+    folder.edit(put(folder, texts[0]), END=when[1], SIZE=125, SCALE=100).run('chips.py')
+    truth = {scene.index: scene for scene in scenes(city, *when)}
+    rows = folder.table('city/images.csv')
+    assert len(truth) > 5 and sorted(truth) == [row['id'] for row in rows]
+    _, lon, lat = utm_grid(-105.24, 40.015, 125, 100)
+    inside = (lon > city[0]) & (lon < city[2]) & (lat > city[1]) & (lat < city[3])
+    assert not inside[[0, -1]].any() and not inside[:, [0, -1]].any()  # the square holds the city
+    for row in rows:
+        assert row['file'] == row['id'] + '.png'
+        values = sentinel(truth[row['id']], lon, lat, ['B4', 'B3', 'B2'])
+        values[~inside] = np.nan
+        assert likeness(folder.path / 'city' / row['file'], values) > 0.99
+
+
+@recipe('composite of each month')
+def test_months(folder, texts):
+    folder.edit(put(folder, texts[0]), START='2022-11-01', END='2023-03-01', SIZE=64).run('chips.py')
+    rows = folder.table('months/months.csv')
+    months = ['2022-11', '2022-12', '2023-01', '2023-02', '2023-03']
+    assert [row['file'] for row in rows] == [f'{month}.png' for month in months[:-1]]
+    _, lon, lat = utm_grid(-105.24, 40.015, 64, 10)
+    for row, start, end in zip(rows, months, months[1:]):
+        assert (row['start'], row['end']) == (start + '-01', end + '-01')
+        truth = median(lon, lat, row['start'], row['end'], ['B4', 'B3', 'B2'])
+        assert likeness(folder.path / 'months' / row['file'], truth) > 0.99
+
+
+ONE_BY_ONE = '''# timeseries.py
+def getRequests():
+    points = ee.FeatureCollection(POINTS).aggregate_array('.geo').getInfo()
+    places = [point['coordinates'] for point in points]
+    return [{'file': f'{index:05}.csv', 'west': lon - 1e-6, 'south': lat - 1e-6, 'east': lon + 1e-6,
+             'north': lat + 1e-6} for index, (lon, lat) in enumerate(places)]
+'''
+
+
+@recipe('many points')
+def test_cells(folder, new_folder, standin, texts):
+    def sample(folder, *texts, **constants):
+        for text in texts:
+            put(folder, text)
+        standin.reset()
+        folder.edit('timeseries.py', POINTS='projects/standin/assets/plots', **constants)
+        folder.run('timeseries.py')
+        files = [row['file'] for row in folder.table('samples/cells.csv')]
+        assert len(folder.files('samples')) == len(files) + 1
+        header = 'id,lon,lat,Map,elevation,bio01,bio12'
+        assert all((folder.path / 'samples' / name).read_text().split('\n')[0] == header for name in files)
+        tables = [folder.table(f'samples/{name}') for name in files]
+        found = sorted((row for table in tables for row in table), key=lambda row: int(row['id']))
+        assert [int(row['id']) for row in found] == [row[1]['id'] for row in PLOTS]  # each once
+        return found, tables, requests(standin)
+
+    rows, tables, few = sample(folder, texts[0])
+    assert [] in tables
+    _, grid = datasets.IMAGES['ESA/WorldCover/v200'].find(None, None, None)[0].bands['Map']
+    for row, (_, _, point) in zip(rows, PLOTS):
+        assert abs(float(row['lon']) - point.x) < 1e-9 > abs(float(row['lat']) - point.y)
+        a, _, left, _, e, top = grid.transform
+        lon = left + a * (np.floor((point.x - left) / a) + 0.5)
+        lat = top + e * (np.floor((point.y - top) / e) + 0.5)
+        assert [float(row[band]) for band in ('Map', 'elevation', 'bio01', 'bio12')] == [
+            datasets.land_cover(lon, lat), datasets.elevation(lon, lat),
+            datasets.bioclim(1, lon, lat), datasets.bioclim(12, lon, lat)]
+    # a line between two cells goes through a point
+    cell = next(-point.x / 216 for _, _, point in PLOTS if -point.x / 216 * -216 == point.x)
+    assert sample(new_folder(), texts[0], CELL=cell)[0] == rows
+    single, _, many = sample(new_folder(), texts[0], ONE_BY_ONE)
+    quarter, _, more = sample(new_folder(), texts[0], CELL=0.25)
+    assert single == quarter == rows
+    told = f'{many} requests point by point, {few} in cells of 0.5 degrees and {more} in cells of 0.25'
+    assert told in ' '.join(README.split())
+
+
+@recipe('NumPy', 2)
+def test_arrays(folder, texts, monkeypatch, capsys):
+    folder.edit(put(folder, texts[0]), POINTS_PER_ECOREGION=2, SIZE=32).run('chips.py')
+    chips = run_block(folder, texts[1], monkeypatch)['chips']
+    assert chips.shape == (8, 32, 32, 4) and '(8, 32, 32, 4) uint8' in capsys.readouterr().out
+    for chip, row in zip(chips, folder.table('arrays/chips.csv')):
+        assert alike(chip, expected(row, 32, 1)) > 0.99
+
+
+@recipe('without a URL')
+def test_json(folder, standin, texts):
+    folder.edit(put(folder, texts[0]), COUNTRIES=['Ecuador', 'Chile']).run('timeseries.py')
+    truth = units(['Ecuador', 'Chile'])
+    rows = folder.table('landcover/regions.csv')
+    assert {row['id'] for row in rows} == set(truth) and requests(standin) == len(rows) + 1
+    side = 100 / 111319.49079327357
+    grid = datasets.Grid('EPSG:4326', (side, 0, -180, 0, -side, 83), 0, 0)
+    for row in rows:
+        properties, shape = truth[row['id']]
+        assert row['name'] == properties.get('ADM2_NAME', '')
+        counts = json.loads((folder.path / 'landcover' / row['file']).read_text())
+        classes = collections.Counter(datasets.land_cover(*cells_in(shape, grid)[2:]).tolist())
+        assert sum(counts.values()) > 1000 and {int(name) for name in counts} == set(classes)
+        assert all(abs(counts[str(name)] - count) <= 3 for name, count in classes.items())
+
+
+@recipe('mean NDVI')
+def test_ndvi(folder, texts):
+    asset = 'projects/standin/assets/fields'
+    folder.edit(put(folder, texts[0]), REGIONS=asset, START='2020-01-01', END='2020-12-01')
+    folder.run('timeseries.py')
+    rows, truth = folder.table('ndvi/fields.csv'), {row[0]: row[1:] for row in datasets.TABLES[asset]()}
+    assert [row['id'] for row in rows] == sorted(truth)
+    days = [day for day in datasets.NDVI_DAYS if '2020-01-01' <= str(datasets.date_of(day)) < '2020-12-01']
+    for row in rows:
+        properties, shape = truth[row['id']]
+        assert row['name'] == properties['name']
+        col, cell_row, *_ = cells_in(shape, datasets.modis_grid(4))
+        means = [datasets.texture(*datasets.MOD13Q1['NDVI'][1:], col, cell_row, day).mean() for day in days]
+        table = folder.table('ndvi/' + row['file'])
+        assert [line['date'] for line in table] == [str(datasets.date_of(day)) for day in days]
+        assert all(abs(float(line['NDVI']) - mean * 0.0001) < 0.00006 for line, mean in zip(table, means))
+        assert all(re.fullmatch(r'-?\d\.\d{4}', line['NDVI']) for line in table)
+
+
+def run_block(folder, text, monkeypatch):
+    """Runs a block that is a program of its own; returns its variables."""
+    path = folder.path / text.split('\n')[0].removeprefix('# ')
+    assert path.suffix == '.py' and not path.exists()
+    path.write_text(text)
+    monkeypatch.chdir(folder.path)
+    monkeypatch.setenv('MPLBACKEND', 'Agg')
+    return runpy.run_path(str(path))
+
+
+@recipe('Looking at it', 2)
+def test_pictures(folder, texts, monkeypatch):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=64).run('chips.py')
+    figure = run_block(folder, texts[0], monkeypatch)['figure']
+    shown = {axis.get_title(): axis.images[0].get_array() for axis in figure.axes if axis.images}
+    here = [row for row in folder.table('chips/chips.csv') if row['ECO_ID'] == '335']
+    assert len(shown) == len(here) == 3
+    for row in here:
+        picture = np.array(Image.open(folder.path / 'chips' / row['file']))
+        place = f'{float(row["latitude"]):.4f}, {float(row["longitude"]):.4f}'
+        assert (np.round(shown[place] * 255) == picture).all()
+
+    folder.edit('timeseries.py', COUNTRIES=['Uruguay'], START='2001-01-01', END='2003-01-01')
+    folder.run('timeseries.py')
+    variables = run_block(folder, texts[1], monkeypatch)
+    lines = {line.get_label(): line for line in variables['axis'].get_lines()}
+    here = [row for row in folder.table('timeseries/regions.csv') if row['ADM1_NAME'] == 'Artigas']
+    assert len(lines) == len(here) == 4
+    shapes, days = units(['Uruguay']), days_between('2001-01-01', '2003-01-01')
+    for row in here:
+        line = lines[f'({row["ADM2_NAME"]}, {row["file"]})']
+        bins = [[] for _ in range((days[-1] - days[0]) // 8 + 1)]
+        for day, text in zip(days, expected_series(shapes[row['id']][1], days)[1:]):
+            bins[(day - days[0]) // 8] += [float(value) for value in text.split(',')[1:] if value]
+        truth = [np.mean(values) if values else np.nan for values in bins]
+        assert np.isnan(truth).sum() > 1  # clouds, and the image that is missing
+        assert np.allclose(np.asarray(line.get_ydata(), float), truth, equal_nan=True)
+    for name in 'contact_sheet.png', 'series.png':
+        assert f'(tests/pictures/{name})' in README
+        for path in folder.path / name, HERE / 'pictures' / name:
+            assert Image.open(path).width > 500 and path.stat().st_size < 100000
+
+
+def test_no_block_is_left_over():
+    assert TESTED == set(blocks())
