@@ -111,24 +111,29 @@ def getRequests():
 
 @retry(**PATIENCE, logger=None)
 def getResult(index, point):
-    """Saves a chip: north up in its UTM zone, the point in the middle, the newest image on top."""
-    crs, easting, northing = utm(point['longitude'], point['latitude'])
-    half = SIZE * SCALE / 2
-    grid = {'crs': crs, 'dimensions': [SIZE, SIZE],  # with a crs_transform: exactly this square
-            'crs_transform': [SCALE, 0, easting - half, 0, -SCALE, northing + half]}
-    around = ee.Geometry.Point(point['longitude'], point['latitude']).buffer(2 * half)
+    """Saves the chip around a point, the newest image on top."""
+    around = ee.Geometry.Point(point['longitude'], point['latitude']).buffer(SIZE * SCALE)
     images = (ee.ImageCollection(COLLECTION).filterDate(START, END).filterBounds(around)
               .map(lambda image: image.set('bands', image.bandNames())))
     whole = images.filter(ee.Filter.And(*[ee.Filter.listContains('bands', b) for b in BANDS]))
     # if none has all BANDS, select() on the others makes the service say which one is missing
     images = ee.ImageCollection(ee.Algorithms.If(whole.size(), whole, images)).select(BANDS)
     # the last is on top: developers.google.com/earth-engine/apidocs/ee-imagecollection-mosaic
-    chip = images.sort('system:time_start').mosaic().select(BANDS)
+    mosaic = images.sort('system:time_start').mosaic().select(BANDS)
+    save_chip(point['file'], mosaic, point['longitude'], point['latitude'])
+
+
+def save_chip(name, image, longitude, latitude):
+    """Saves SIZE x SIZE pixels of an image, a place in their middle, north up in its UTM zone."""
+    crs, easting, northing = utm(longitude, latitude)
+    half = SIZE * SCALE / 2
+    grid = {'crs': crs, 'dimensions': [SIZE, SIZE],  # with a crs_transform: exactly this square
+            'crs_transform': [SCALE, 0, easting - half, 0, -SCALE, northing + half]}
     if FORMAT in ('png', 'jpg'):
-        ask, options = chip.getThumbURL, {'format': FORMAT, 'min': MIN, 'max': MAX}
+        ask, options = image.getThumbURL, {'format': FORMAT, 'min': MIN, 'max': MAX}
     else:
-        ask, options = chip.getDownloadURL, {'format': {'tif': 'GEO_TIFF', 'npy': 'NPY'}[FORMAT]}
-    save(point['file'], lambda: download(ask({**grid, **options}), FORMAT))
+        ask, options = image.getDownloadURL, {'format': {'tif': 'GEO_TIFF', 'npy': 'NPY'}[FORMAT]}
+    save(name, lambda: download(ask({**grid, **options}), FORMAT))
 
 
 def utm(longitude, latitude):

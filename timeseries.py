@@ -66,6 +66,7 @@ END = None  # the day after the last; None: the newest there is
 BAND = 'LST_Day_1km'
 UNIT = 0.02  # BAND * UNIT + OFFSET is in degrees Celsius
 OFFSET = -273.15
+DECIMALS = 2
 REDUCER = 'max'  # a function of ee.Reducer with one result: 'max', 'mean', 'median', 'count', ...
 QUALITY = None  # None: any pixel; 0: only those that QC_Day calls good; 1: the unreliable too
 
@@ -98,10 +99,10 @@ def days(text):
 
 @retry(**PATIENCE, logger=None)
 def getResult(index, region):
-    """Saves the series of one region: date, value with 2 decimals, empty where nothing was seen."""
+    """Saves the series of a region: date, value with DECIMALS, empty where nothing was seen."""
     def table():
         rows = sorted(series(region['id'], days(START), days(END)))
-        lines = [f'{date},{value and format(float(value), ".2f")}\n' for date, value in rows]
+        lines = [f'{date},{value and "%.*f" % (DECIMALS, float(value))}\n' for date, value in rows]
         return ''.join([f'date,{BAND}\n', *lines]).encode()
     save(region['file'], table)
 

@@ -123,8 +123,8 @@ def run(script, count, workers=25, folder=None, **options):
     used, served, total = cpu() - used, cpu(standin.process.pid) - served, cpu('') - total
     files = sum(path.stat().st_size > 0 for path in folder.rglob('*.png'))
     disturbed.append((total - used - served) / wall)
-    print(f'{script.__name__:9} {wall:6.1f} s, {files:,} of {count:,} files, status {status}; other '
-          f'programmes kept {disturbed[-1]:.2f} cores busy', file=sys.stderr, flush=True)
+    print(f'{script.__name__:9} {wall:6.1f} s, {files:,} of {count:,} files, status {status}; '
+          f'other programmes kept {disturbed[-1]:.2f} cores busy', file=sys.stderr, flush=True)
     if files < count:
         print((folder / 'log.txt').read_text()[-2000:], file=sys.stderr)
     result = types.SimpleNamespace(count=count, files=files, wall=wall, cpu=used, served=served,

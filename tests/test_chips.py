@@ -143,9 +143,9 @@ def test_grid_anywhere_on_earth(folder):
     """Pixels of SCALE metres within 1 %, north up, the point within half a pixel of the centre."""
     text = (folder.path / 'chips.py').read_text()
     begin, end = text.index('\ndef getRequests'), text.index('\n@retry')
-    image = "    chip = images.sort('system:time_start').mosaic().select(BANDS)\n"
+    image = "    mosaic = images.sort('system:time_start').mosaic().select(BANDS)\n"
     assert image in text
-    text = (text[:begin] + ANYWHERE + text[end:]).replace(image, '    chip = ee.Image.pixelLonLat()\n')
+    text = (text[:begin] + ANYWHERE + text[end:]).replace(image, '    mosaic = ee.Image.pixelLonLat()\n')
     (folder.path / 'chips.py').write_text(text)
     folder.edit('chips.py', FORMAT='npy', SIZE=32, SCALE=10)
     folder.run('chips.py')

@@ -116,10 +116,9 @@ def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder, standin):
 
 def test_a_mistake_that_hits_some_items_is_counted(folder):
     folder.edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8)
-    folder.replace('chips.py', '    half = SIZE', "    half = index % 10 and SIZE or {}['seventh']")
-    folder.replace('chips.py', "{}['seventh'] * SCALE", "{}['seventh']")
+    folder.replace('chips.py', '    around = ', "    index % 10 or {}['tenth']\n    around = ")
     printed = folder.run('chips.py', status=1)
-    assert re.search(r"8 failed: KeyError: 'seventh' \(chips.py, line \d+\)", printed)
+    assert re.search(r"8 failed: KeyError: 'tenth' \(chips.py, line \d+\)", printed)
 
 
 def test_a_mistake_in_get_requests_ends_the_run(folder):
@@ -151,10 +150,10 @@ def test_pictures_with_alpha_or_without(new_folder, standin):
 def test_several_files_an_item_each_fetched_once(folder, standin):
     """An item may write a second file; a fault in between doesn't fetch the first again."""
     hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, DEADLINE=3)
-    folder.replace('chips.py', "    save(point['file'], lambda: download(ask({**grid, **options}), FORMAT))",
-                   "    save(point['file'], lambda: download(ask({**grid, **options}), FORMAT))\n"
-                   "    save(point['file'][:-3] + 'npy', lambda: download(\n"
-                   "        chip.getDownloadURL({**grid, 'format': 'NPY'}), 'npy'))")
+    saving = "    save_chip(point['file'], mosaic, point['longitude'], point['latitude'])\n"
+    folder.replace('chips.py', saving, saving + """    save(point['file'][:-3] + 'npy', lambda: download(
+        mosaic.getDownloadURL({'format': 'NPY', 'region': around, 'scale': 100}), 'npy'))
+""")
     standin.set(faults='pixels=0.3', fault_kinds='503,html')
     folder.run('chips.py')
     assert len(folder.files('chips')) == 161

@@ -52,7 +52,7 @@ def test_killed_worker(folder, standin, calm, method):
 
 def test_an_item_that_kills_its_worker_each_time_is_reported(folder, standin):
     folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=3)
-    folder.replace('chips.py', '    half = SIZE', '    if index == 7:\n        os.kill(os.getpid(), 9)\n    half = SIZE')
+    folder.replace('chips.py', '    around = ', '    index == 7 and os.kill(os.getpid(), 9)\n    around = ')
     printed = folder.run('chips.py', status=1)
     assert '39 of 40' in printed and 'chip_00007.png' in printed
 
