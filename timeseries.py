@@ -14,8 +14,10 @@ getResult() if they don't fit; nothing below them.
 """
 import argparse
 import collections
+import contextlib
 import csv
 import datetime
+import importlib
 import io
 import itertools
 import json
@@ -142,6 +144,7 @@ SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9
          'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
 session = requests.Session()  # the connections of this process, never shared, not even by a fork
 credentials = http = None  # set by start()
+deadline = 330  # seconds: getRequests() may need 300, the service's limit; begin() lowers it
 saved = []  # names of complete files that commit() has yet to put in place
 
 
@@ -194,10 +197,9 @@ def send(uri, method='GET', body=None, headers=None, **_):
     Raises ConnectionError where another try may help, PermissionError where only the user can,
     and ee.EEException, with the service's words, where this request can never pass.
     """
-    seconds = DEADLINE if multiprocessing.parent_process() else 330  # getRequests() may need 300
     try:
-        alarm(seconds)
-        answer = session.request(method, uri, data=body, headers=headers, timeout=seconds)
+        alarm(deadline)
+        answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
     except requests.RequestException as error:  # its text may hold the URL, which is a secret
         raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
     finally:
@@ -245,10 +247,11 @@ def start():
     http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
 
 
-def begin(parents_credentials):
+def begin(parents_credentials, folder):
     """Readies a worker process."""
-    global credentials
-    credentials = parents_credentials
+    global credentials, deadline
+    credentials, deadline = parents_credentials, DEADLINE
+    os.chdir(folder)  # on a cluster workers start elsewhere
     parent = multiprocessing.parent_process()  # None on a cluster
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
@@ -344,23 +347,30 @@ def hold(on):
                                [signal.SIGINT, signal.SIGTERM])
 
 
+def fan_out(pool, waiting):
+    """Has the workers work through what is waiting, in random order, one by one."""
+    with contextlib.suppress(Exception):  # of a cluster that lost a worker; look() knows the rest
+        pool.starmap(work, random.sample(waiting, len(waiting)), chunksize=1)
+
+
 def run(items, waiting, processes):
     """Fans what is waiting out to the workers; returns False early if one of these is killed."""
     session.close()  # or a forked worker would inherit its connections
     multiprocessing.Lock()  # or Pool would start a resource tracker, which lets go what is held
     hold(True)
-    pool = Pool(min(processes, len(waiting)), begin, [credentials])
+    pool = Pool(min(processes, len(waiting)), begin, [credentials, os.getcwd()])
     workers = multiprocessing.active_children()  # none on a cluster
+    signal.signal(signal.SIGTERM, stop)  # again: a cluster's Pool has set its own
     hold(False)
     terminal = sys.stderr.isatty()
     bar = tqdm(total=len(items), initial=len(items) - len(waiting), ascii=not terminal,
                file=sys.stderr if terminal else open(os.devnull, 'w'))
     try:
-        todo = random.sample(waiting, len(waiting))
-        result = pool.starmap_async(work, todo, chunksize=1)
+        fan = threading.Thread(target=fan_out, args=(pool, waiting), daemon=True)
+        fan.start()
         for second in itertools.count():
-            result.wait(1)
-            ready = result.ready()
+            fan.join(1)
+            ready = not fan.is_alive()
             waiting, failures = look(items)
             bar.update(len(items) - len(waiting) - bar.n)
             if not terminal and (ready or second % 30 == 0):
@@ -433,5 +443,6 @@ def main():
     check(not reasons, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
 
 
-if __name__ == '__main__':
-    main()
+if __name__ == '__main__':  # a cluster imports this file by name, or it gets a copy with each item
+    script = os.path.splitext(os.path.basename(__file__))[0]
+    (main if Pool == multiprocessing.Pool else importlib.import_module(script).main)()
