@@ -72,8 +72,8 @@ MIN = 0  # value shown black in a picture, or a list of one a band
 MAX = 255  # value shown white
 
 
-def getRequests():
-    """Returns a dict a chip: file, longitude, latitude (degrees, WGS84), ECO_ID, ECO_NAME, crs."""
+def check_constants():
+    """Ends the run with a sentence if a constant can't be right."""
     picture = FORMAT in ('png', 'jpg')
     check(picture or FORMAT in ('tif', 'npy'), "FORMAT must be 'png', 'jpg', 'tif' or 'npy'.")
     for name in 'SIZE', 'SCALE', 'SPACING', 'POINTS_PER_ECOREGION':
@@ -87,6 +87,10 @@ def getRequests():
                             'Engine sends at most 32, so lower SIZE or take fewer BANDS.')
     check(START < END, 'START must be before END.')
 
+
+def getRequests():
+    """Returns a dict a chip: file, longitude, latitude (degrees, WGS84), ECO_ID, ECO_NAME, crs."""
+    check_constants()
     region = ee.FeatureCollection(REGION_TABLE)
     for name, value in REGION.items():
         region = region.filter(ee.Filter.eq(name, value))
@@ -337,6 +341,7 @@ def get_items():
                        if before.get(name) != settings.get(name)]
             check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
                                'with. Change it back, or set OUTPUT to a new folder.')
+            print(f'Going on with the {len(items)} items that {OUTPUT} was begun with.')
             return items
     retry_call(start, **PATIENCE)
     items = retry_call(getRequests, **PATIENCE)

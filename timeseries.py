@@ -315,6 +315,7 @@ def get_items():
                        if before.get(name) != settings.get(name)]
             check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
                                'with. Change it back, or set OUTPUT to a new folder.')
+            print(f'Going on with the {len(items)} items that {OUTPUT} was begun with.')
             return items
     retry_call(start, **PATIENCE)
     items = retry_call(getRequests, **PATIENCE)
