@@ -198,12 +198,13 @@ def send(uri, method='GET', body=None, headers=None, **_):
     and ee.EEException, with the service's words, where this request can never pass.
     """
     try:
-        alarm(deadline)
-        answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
-    except requests.RequestException as error:  # its text may hold the URL, which is a secret
+        try:
+            alarm(deadline)
+            answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
+        finally:
+            alarm(0)
+    except (requests.RequestException, Late) as error:  # its text may hold the URL, a secret
         raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
-    finally:
-        alarm(0)
     size = answer.raw.tell()
     if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
         raise ConnectionError('no complete answer')
@@ -226,10 +227,14 @@ def send(uri, method='GET', body=None, headers=None, **_):
     return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
 
 
+class Late(Exception):
+    """Raised by alarm(); no OSError, as os.path.exists() and others would take that for a no."""
+
+
 def alarm(seconds):
     """Breaks a request off after so many seconds, also one that trickles (Windows can't)."""
     def late(*_):
-        raise requests.Timeout
+        raise Late
     if hasattr(signal, 'setitimer'):
         signal.signal(signal.SIGALRM, late)
         signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -247,8 +247,9 @@ def item_5():
         row(f'5. {count:,} items: of these the last 9/10', lambda r: (
             f'{0.9 * r.count / (when(r, r.count) - when(r, r.count / 10)):.0f}'), [old, new],
             'all within 10 %')
-        row(f'5. {count:,} items: cores busy, scripts + stand-in',
-            lambda r: f'{r.cpu / r.wall:.1f} + {r.served / r.wall:.1f}', [old, new])
+        row(f'5. {count:,} items: CPU a chip; cores busy, script + stand-in', lambda r: (
+            f'{1000 * r.cpu / r.count:.1f} ms; {r.cpu / r.wall:.1f} + {r.served / r.wall:.1f}'),
+            [old, new])
         row(f"5. {count:,} items: parent's memory", lambda r: f'{r.peak:.0f} MB', [old, new],
             '150 MB' if count == 100000 else '')
         row(f'5. {count:,} items: a complete folder, run again',
