@@ -21,6 +21,7 @@ import json
 import math
 import multiprocessing
 import os
+import pathlib
 import random
 import re
 import signal
@@ -46,8 +47,8 @@ from tqdm import tqdm
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 60  # seconds after which a request is given up and tried again
-PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, within some 4 minutes
-                delay=1, backoff=2, max_delay=30, jitter=(0, 1))  # seconds between tries
+PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, within about a minute
+                delay=1, backoff=2, max_delay=5, jitter=(0, 3))  # seconds between tries
 
 # output
 OUTPUT = 'chips'  # folder, made if need be; other results need another one
@@ -168,6 +169,8 @@ SETTINGS = {name: value for name, value in globals().items() if name.isupper() a
 STATE, FAILED = '.run.json', '.failed.csv'  # in OUTPUT: its settings and items; what failed and why
 SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
          'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
+alarm = getattr(signal, 'alarm', int)  # Windows has none, and waits for a request that trickles
+folder = pathlib.Path(OUTPUT)
 session = requests.Session()  # the connections of this process, never shared, not even by a fork
 credentials = http = None  # set by start()
 deadline = 330  # seconds: getRequests() may need 300, the service's limit; begin() lowers it
@@ -182,26 +185,21 @@ def check(fine, sentence):
 
 def save(name, make):
     """Writes the bytes that make() returns as OUTPUT/name; doesn't call it if the file is there."""
-    path = os.path.join(OUTPUT, name)
     if os.path.basename(name) != name:
         raise ValueError(f'{name!r} is no plain file name')
-    if name in saved or os.path.exists(path):
-        return
-    body = make()
-    try:
-        with open(path + '.part', 'wb') as file:
+    if name not in saved and not (folder / name).exists():
+        body = make()
+        with open(folder / f'{name}.part', 'wb') as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
-    except OSError as error:
-        raise PermissionError(f'{path} can\'t be written: {error.strerror}') from None
-    saved.append(name)
+        saved.append(name)
 
 
 def commit(last=None):
     """Puts what save() wrote in place; the file called last, which makes an item done, at last."""
     for name in sorted(saved, key=lambda name: name == last):
-        os.replace(os.path.join(OUTPUT, name + '.part'), os.path.join(OUTPUT, name))
+        os.replace(folder / f'{name}.part', folder / name)
     saved.clear()
 
 
@@ -215,6 +213,15 @@ def download(url, kind):
             body.split(b'\n')[0].strip() == kind.encode()):
         raise ConnectionError(f'the service sent something else than {kind}')
     return body
+
+
+class Late(Exception):
+    """Raised at the deadline; no OSError, which os.path.exists() in a library takes for a no."""
+
+
+def late(*_):
+    """Breaks off a request; the system calls it when alarm() is up."""
+    raise Late
 
 
 def send(uri, method='GET', body=None, headers=None, **_):
@@ -253,22 +260,11 @@ def send(uri, method='GET', body=None, headers=None, **_):
     return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
 
 
-class Late(Exception):
-    """Raised by alarm(); no OSError, as os.path.exists() and others would take that for a no."""
-
-
-def alarm(seconds):
-    """Breaks a request off after so many seconds, also one that trickles (Windows can't)."""
-    def late(*_):
-        raise Late
-    if hasattr(signal, 'setitimer'):
-        signal.signal(signal.SIGALRM, late)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
 def start():
     """Starts Earth Engine in this process, on the high-volume endpoint."""
     global credentials, http
+    if hasattr(signal, 'SIGALRM'):
+        signal.signal(signal.SIGALRM, late)
     socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
     ee.data.setMaxRetries(0)  # retry alone tries again
     credentials = credentials or ee.data.get_persistent_credentials()
@@ -278,11 +274,11 @@ def start():
     http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
 
 
-def begin(parents_credentials, folder):
+def begin(parents_credentials, parents_folder):
     """Readies a worker process."""
     global credentials, deadline
     credentials, deadline = parents_credentials, DEADLINE
-    os.chdir(folder)  # on a cluster workers start elsewhere
+    os.chdir(parents_folder)  # on a cluster workers start elsewhere
     parent = multiprocessing.parent_process()  # None on a cluster
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
@@ -301,15 +297,16 @@ def work(index, item):
         saved.clear()
         getResult(index, item)
         commit(last=item['file'])
-    except Exception as error:
-        denied = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
-                  or getattr(error.__context__, 'status_code', None) == 401)
+    except (Exception, SystemExit) as error:
+        later = isinstance(error, ConnectionError)
+        fatal = (isinstance(error, (OSError, google.auth.exceptions.GoogleAuthError)) and not later
+                 or getattr(error.__context__, 'status_code', None) == 401)
         try:
             for name in saved:
-                os.remove(os.path.join(OUTPUT, name + '.part'))
-            with open(os.path.join(OUTPUT, FAILED), 'a', newline='', encoding='utf-8') as file:
-                csv.writer(file).writerow(['' if denied else item['file'], explain(error),
-                                           'later' if isinstance(error, ConnectionError) else ''])
+                os.remove(folder / f'{name}.part')
+            with open(folder / FAILED, 'a', newline='', encoding='utf-8') as file:
+                csv.writer(file).writerow(
+                    ['' if fatal else item['file'], explain(error), 'later' if later else ''])
         except OSError as full:  # the disk, mostly; the parent sees that this process ends
             sys.exit(full.errno)
 
@@ -326,21 +323,20 @@ def explain(error):
 
 def look(items):
     """Returns the (index, item) that wait for a result, and failures, {file: (reason, later)}."""
-    with open(os.path.join(OUTPUT, FAILED), newline='', encoding='utf-8') as file:
+    with open(folder / FAILED, newline='', encoding='utf-8') as file:
         rows = [row for row in csv.reader(file) if len(row) == 3]  # the last may be half written
-    there = set(os.listdir(OUTPUT))
+    there = set(os.listdir(folder))
     failures = {name: (reason, later) for name, reason, later in rows if name not in there}
     return [(index, item) for index, item in enumerate(items) if item['file'] not in there
             and failures.get(item['file'], ('', 'later'))[1]], failures
 
 
 def get_items():
-    """Returns the items of the folder's first run if it has results, or else new ones."""
-    there = set(os.listdir(OUTPUT))
-    settings = json.loads(json.dumps(SETTINGS, default=repr))
+    """Returns the items that the folder was begun with if it has results, or else new ones."""
+    there = set(os.listdir(folder))
+    settings = json.loads(json.dumps(SETTINGS, default=repr))  # as they are when read again
     if STATE in there:
-        with open(os.path.join(OUTPUT, STATE), encoding='utf-8') as file:
-            before, items = json.load(file)
+        before, items = json.loads((folder / STATE).read_text('utf-8'))
         if any(item['file'] in there for item in items):
             changed = [name for name in {**before, **settings}
                        if before.get(name) != settings.get(name)]
@@ -351,11 +347,11 @@ def get_items():
     retry_call(start, **PATIENCE)
     items = retry_call(getRequests, **PATIENCE)
     check(items, 'getRequests() found nothing to do.')
-    names = collections.Counter([str(item['file']).casefold() for item in items] + ['', INDEX])
-    twice = [name for name in names if names[name] > 1]
-    check(not twice, f"getRequests(): each item needs a 'file' of its own, not {twice[:1]}.")
+    names = {item['file'].casefold() for item in items} - {'', INDEX.casefold()}
+    check(len(names) == len(items),
+          f"getRequests(): each item needs a 'file' of its own, and none may be '' or '{INDEX}'.")
     for name in there & {STATE, INDEX}:
-        os.remove(os.path.join(OUTPUT, name))
+        os.remove(folder / name)
     table = io.StringIO()
     writer = csv.DictWriter(table, list(items[0]), lineterminator='\n')
     writer.writeheader()
@@ -368,6 +364,7 @@ def get_items():
 
 def stop(number, frame):
     """Ends the run on Ctrl-C and SIGTERM."""
+    signal.signal(number, signal.SIG_IGN)  # once is enough
     print('\nStopped. Run it again to go on from here.', file=sys.stderr)
     sys.exit(128 + number)
 
@@ -387,6 +384,8 @@ def fan_out(pool, waiting):
 
 def run(items, waiting, processes):
     """Fans what is waiting out to the workers; returns False early if one of these is killed."""
+    if not http:
+        retry_call(start, **PATIENCE)
     session.close()  # or a forked worker would inherit its connections
     multiprocessing.Lock()  # or Pool would start a resource tracker, which lets go what is held
     hold(True)
@@ -397,28 +396,25 @@ def run(items, waiting, processes):
     terminal = sys.stderr.isatty()
     bar = tqdm(total=len(items), initial=len(items) - len(waiting), ascii=not terminal,
                file=sys.stderr if terminal else open(os.devnull, 'w'))
+    fan = threading.Thread(target=fan_out, args=(pool, waiting), daemon=True)
     try:
-        fan = threading.Thread(target=fan_out, args=(pool, waiting), daemon=True)
         fan.start()
         for second in itertools.count():
             fan.join(1)
-            ready = not fan.is_alive()
+            ready, codes = not fan.is_alive(), [worker.exitcode or 0 for worker in workers]
             waiting, failures = look(items)
             bar.update(len(items) - len(waiting) - bar.n)
             if not terminal and (ready or second % 30 == 0):
                 print(bar, file=sys.stderr)
             check('' not in failures, failures.get('', [''])[0])
+            full = max(codes, default=0)  # negative for a signal
+            check(full <= 0, f'{OUTPUT} can\'t be written: {os.strerror(full)}')
             final = [reason for reason, later in failures.values() if not later]
             check(len(final) < 25 or len(final) + len(waiting) < len(items),  # they are random ones
                   f'The first {len(final)} all failed, the last of them: {"".join(final[-1:])}')
-            for worker in workers:
-                check((worker.exitcode or 0) <= 0, f'{OUTPUT} can\'t be written: '
-                                                   f'{os.strerror(worker.exitcode or 0)}')
-            alive = all(worker.is_alive() for worker in workers)
-            if ready or not alive:
-                return alive
+            if ready or any(codes):
+                return not any(codes)
     finally:
-        hold(True)
         bar.close()
         # a killed worker may have taken with it a lock that terminate() waits for
         ending = threading.Thread(target=pool.terminate, daemon=True)
@@ -426,7 +422,6 @@ def run(items, waiting, processes):
         ending.join(2)
         for worker in multiprocessing.active_children():
             worker.kill()
-        hold(False)
 
 
 def main():
@@ -437,42 +432,36 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
     try:
-        os.makedirs(OUTPUT, exist_ok=True)
-        lock = sqlite3.connect(os.path.join(OUTPUT, '.lock'), timeout=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(folder / '.lock', timeout=0)
         lock.execute('BEGIN EXCLUSIVE')  # the system lifts it when this process ends, even killed
-        for name in os.listdir(OUTPUT):
-            if name.endswith('.part'):
-                os.remove(os.path.join(OUTPUT, name))
-        open(os.path.join(OUTPUT, FAILED), 'w').close()
+        for part in folder.glob('*.part'):
+            part.unlink()
+        (folder / FAILED).write_text('')
     except (OSError, sqlite3.Error) as error:
         sys.exit(f'{OUTPUT}: another run is at work here.' if 'locked' in str(error) else
                  f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
     try:
         items = get_items()
-        processes, before = PROCESSES, None
-        while processes:
-            waiting, failures = look(items)
-            if not waiting or len(waiting) == before:  # more rounds only while they help
-                break
+        processes, before = PROCESSES, math.inf
+        while processes and 0 < len(waiting := look(items)[0]) < before:  # as long as it helps
             before = len(waiting)
-            if not http:
-                retry_call(start, **PATIENCE)
             if not run(items, waiting, processes):
                 print('A worker process was killed, perhaps for lack of memory: going on with one '
                       'less.', file=sys.stderr)
-                processes, before = processes - 1, None
+                processes, before = processes - 1, math.inf
     except Exception as error:
         sys.exit(explain(error) + ('' if http else ' (To sign in: earthengine authenticate. To name'
                  ' a project: earthengine set_project ID, or PROJECT at the top of this file.)'))
     waiting, failures = look(items)
-    reasons = {item['file']: 'getResult() has not saved it' for _, item in waiting}
-    reasons.update({name: reason for name, (reason, _) in failures.items()})
-    print(f'{len(items) - len(reasons)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
-    for reason, count in collections.Counter(reasons.values()).most_common(20):
-        names = [name for name in reasons if reasons[name] == reason]
-        print(f'{count} failed: {reason} ({", ".join(names[:3])}{", ..." * (count > 3)})',
+    lost = {item['file']: ('getResult() has not saved it', '') for _, item in waiting} | failures
+    print(f'{len(items) - len(lost)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
+    reasons = collections.Counter(reason for reason, _ in lost.values())
+    for reason, count in reasons.most_common(20):
+        names = [name for name in lost if lost[name][0] == reason][:3]
+        print(f'{count} failed: {reason} ({", ".join(names)}{", ..." * (count > 3)})',
               file=sys.stderr)
-    check(not reasons, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
+    check(not lost, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
 
 
 if __name__ == '__main__':  # a cluster imports this file by name, or it gets a copy with each item

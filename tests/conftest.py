@@ -83,6 +83,16 @@ def alive(group, seconds=3):
     return lines
 
 
+def pytest_addoption(parser):
+    parser.addoption('--long', action='store_true', help='2,000 items for 400, 20 kills for 5')
+
+
+@pytest.fixture
+def long(request):
+    """Whether the long versions of some tests are asked for."""
+    return request.config.getoption('--long')
+
+
 @pytest.fixture(scope='session')
 def server():
     """One stand-in for all tests."""

@@ -64,7 +64,7 @@ def test_chips_show_the_place_they_are_named_for(folder):
 
 
 def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(folder, new_folder):
-    folder.edit('chips.py', POINTS_PER_ECOREGION=40, FORMAT='npy', SIZE=2)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2)
     folder.run('chips.py')
     rows = folder.table('chips/chips.csv')
     shapes = {}
@@ -74,7 +74,7 @@ def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(fold
     for key, parts in shapes.items():
         here = [row for row in rows if (row['ECO_ID'], row['ECO_NAME']) == key]
         shape = shapely.union_all(parts) & colorado
-        assert len(here) == (40 if shape.area else 0)  # one touches Colorado from outside
+        assert len(here) == (25 if shape.area else 0)  # one touches Colorado from outside
         if not here:
             continue
         points = shapely.points([(float(row['longitude']), float(row['latitude'])) for row in here])
@@ -87,8 +87,8 @@ def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(fold
     assert len({*hundreds}) == 10
 
     same, other = new_folder(), new_folder()
-    same.edit('chips.py', POINTS_PER_ECOREGION=40, FORMAT='npy', SIZE=2).run('chips.py')
-    other.edit('chips.py', POINTS_PER_ECOREGION=40, FORMAT='npy', SIZE=2, SEED=1).run('chips.py')
+    same.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2).run('chips.py')
+    other.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2, SEED=1).run('chips.py')
     assert same.files('chips') == folder.files('chips')
     assert other.table('chips/chips.csv') != rows
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import alive
+from conftest import DEFAULTS, Folder, alive
 
 CHIPS = dict(POINTS_PER_ECOREGION=60, SIZE=32, PROCESSES=8)
 
@@ -22,22 +22,23 @@ def wait_for_files(folder, number, seconds=60):
 
 
 def workers(parent):
-    """The processes that a process has started."""
-    listed = subprocess.run(['pgrep', '-P', str(parent)], capture_output=True, text=True)
-    return [int(line) for line in listed.stdout.split()]
+    """The processes that a process has started, but for multiprocessing's own tracker."""
+    listed = subprocess.run(['pgrep', '-aP', str(parent)], capture_output=True, text=True)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if 'resource_tracker' not in line]
 
 
-@pytest.fixture
-def calm(new_folder, standin):
+@pytest.fixture(scope='module')
+def calm(server, tmp_path_factory):
     """The files of a run that nothing disturbs."""
-    folder = new_folder()
+    server.set(**DEFAULTS)
+    folder = Folder(tmp_path_factory.mktemp('calm'), server)
     folder.edit('chips.py', **CHIPS).run('chips.py')
     return folder.files('chips')
 
 
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
-def test_killed_worker(folder, standin, calm, method):
-    standin.set(latency='0.1', start_method=method)
+def test_killed_worker(folder, calm, standin, method):
+    standin.set(latency='0.05', start_method=method)
     run = folder.edit('chips.py', **CHIPS).start('chips.py')
     wait_for_files(folder, 5)
     children = workers(run.pid)
@@ -61,20 +62,20 @@ def test_an_item_that_kills_its_worker_each_time_is_reported(folder, standin):
 @pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     standin.set(latency='pixels=0.5', start_method=method)
-    run = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).start('chips.py')
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8).start('chips.py')
     wait_for_files(folder, 1)
     start = time.monotonic()
     (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
     out, err = run.communicate(timeout=20)
     assert time.monotonic() - start < 3
     assert run.returncode == status and not alive(run.pid)
-    said = [line for line in err.splitlines() if line and '/2000 [' not in line]
+    said = [line for line in err.splitlines() if line and '/800 [' not in line]
     assert len(said) == 1 and 'Run it again' in said[0], err
 
 
 def test_ctrl_c_while_the_workers_start(folder, standin):
     standin.set(start_method='spawn', latency='create=5')
-    run = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).start('chips.py')
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8).start('chips.py')
     for _ in range(1000):
         if len(workers(run.pid)) > 5:
             break
@@ -87,18 +88,18 @@ def test_ctrl_c_while_the_workers_start(folder, standin):
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 def test_killed_parent_leaves_no_process(folder, standin, method):
     standin.set(latency='pixels=0.5', start_method=method)
-    run = folder.edit('chips.py', POINTS_PER_ECOREGION=500, SIZE=8).start('chips.py')
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8).start('chips.py')
     wait_for_files(folder, 1)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate(timeout=20)
     assert not alive(run.pid, seconds=5)
 
 
-def test_killed_at_random_moments(folder, standin, calm):
+def test_killed_at_random_moments(folder, calm, standin, long):
     folder.edit('chips.py', **CHIPS)
     dice = random.Random(7)
     standin.set(latency='0.05')
-    for turn in range(20):
+    for turn in range(20 if long else 6):
         run = folder.start('chips.py')
         time.sleep(dice.uniform(1, 2.5))
         victim = dice.choice(['worker', 'parent', 'all'])
@@ -122,8 +123,8 @@ def test_killed_at_random_moments(folder, standin, calm):
     assert not list((folder.path / 'chips').glob('*.part'))
 
 
-def test_two_runs_at_once(folder, standin, calm):
-    standin.set(latency='0.1')
+def test_two_runs_at_once(folder, calm, standin):
+    standin.set(latency='0.05')
     first = folder.edit('chips.py', **CHIPS).start('chips.py')
     wait_for_files(folder, 5)
     assert 'another run' in folder.run('chips.py', status=1)
