@@ -51,7 +51,7 @@ PROJECT = None  # Cloud project id; None: the one set with `earthengine set_proj
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 330  # seconds until a request is given up; the service may work for 300
 PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, within about a minute
-                delay=1, backoff=2, max_delay=5, jitter=(0, 3))  # seconds between tries
+                delay=2, backoff=2, max_delay=5, jitter=(0, 1))  # seconds between tries
 
 # output
 OUTPUT = 'timeseries'  # folder, made if need be; other results need another one

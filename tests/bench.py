@@ -186,7 +186,7 @@ def calm(method=''):
 
 def row(what, figure, results, target=''):
     """Prints a row of the table: figure of each result."""
-    cells = [figure(result) if result else '' for result in results]
+    cells = [figure(result) if result and result.files else '' for result in results]
     cells = [f'{cell} ({result.files:,} of {result.count:,} files)'
              if result and result.files < result.count else cell
              for cell, result in zip(cells, results)]
@@ -215,7 +215,7 @@ def item_2():
 def item_3():
     """A quota of 40 requests at once and 100 a second; a chip takes two."""
     for workers in 25, 40, 100:
-        results = both(2000, workers, **QUOTA)
+        results = both(4000 if workers > 40 else 2000, workers, **QUOTA)
         row(f'3. quota, {workers} workers: items a second / what it allows', lambda r: (
             f'{r.count / r.wall / min(50, min(workers, 40) / (r.held / r.count)):.2f}'), results,
             '0.90' if workers >= 40 else '')

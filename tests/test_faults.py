@@ -10,7 +10,7 @@ from conftest import DEFAULTS
 # tiny chips, and retries that don't make the test long: a user may set these as well
 MANY = dict(SIZE=8, DEADLINE=3)
 SERIES = dict(START='2020-01-01', END='2020-02-01', DEADLINE=3)
-HASTY = ('delay=1, backoff=2, max_delay=5, jitter=(0, 3)', 'delay=.05, backoff=2, max_delay=.3, jitter=(0, .1)')
+HASTY = ('delay=2, backoff=2, max_delay=5, jitter=(0, 1)', 'delay=.05, backoff=2, max_delay=.3, jitter=(0, .1)')
 
 
 def hasten(folder):

@@ -156,9 +156,11 @@ class Service:
         limit, rate, now = self.options.concurrency, self.options.rate, time.monotonic()
         if limit and self.in_flight >= limit:
             return True
+        if not rate:
+            return False
         self.bucket = min(max(1, rate / 5), self.bucket + (now - self.filled) * rate)
         self.filled = now
-        if rate and self.bucket < 1:
+        if self.bucket < 1:
             return True
         self.bucket -= 1
         return False
