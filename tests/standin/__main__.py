@@ -5,12 +5,10 @@
 
 The script is run as it is, by this Python, as a child process; its exit status is handed on. The
 stand-in is an HTTPS proxy on a free local port, which the script finds through its environment.
-What was served is told at the end. With --serve no script is run, and the environment is printed.
+What was served is told at the end.
 """
-
 import argparse
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -38,42 +36,22 @@ def parser():
                                    help=text + told)
     result.add_argument('--report', metavar='FILE', default=None,
                         help='write all counts to FILE, as JSON')
-    result.add_argument('--serve', action='store_true', default=False,
-                        help='only serve, until interrupted')
-    result.add_argument('command', nargs=argparse.REMAINDER, default=None,
+    result.add_argument('command', nargs=argparse.REMAINDER,
                         help='the script, or another command, and its arguments')
     return result
 
 
 def run(standin, command):
     """Run command to its end; gives its exit status, as a shell would."""
-    child = None
-
-    def forward(number, _):
-        if child:
-            child.send_signal(number)
-
     # Ctrl-C reaches the child by itself. To ignore it here would be passed on to the child.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGHUP, forward)
     if command[0].endswith('.py'):
         command = [sys.executable, *command]
     child = subprocess.Popen(command, env=standin.environ)
+    for number in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, lambda number, _: child.send_signal(number))
     status = child.wait()
     return 128 - status if status < 0 else status
-
-
-def serve(standin):
-    """Print what a shell has to set for a script to find the stand-in; wait for a signal."""
-    for name, value in standin.changes().items():
-        print(f'unset {name}' if value is None else f'export {name}={shlex.quote(value)}')
-    sys.stdout.flush()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        return 0
 
 
 def summary(counts, seconds):
@@ -97,16 +75,16 @@ def summary(counts, seconds):
 def main():
     """Start, run, report."""
     options = vars(parser().parse_args())
-    report, serving, command = (options.pop(name) for name in ('report', 'serve', 'command'))
-    if serving == bool(command):
-        parser().error('give a script to run, or --serve')
+    report, command = options.pop('report'), options.pop('command', None)
+    if not command:
+        parser().error('give a script to run')
     try:
         standin = StandIn(**options)
     except ValueError as problem:
         parser().error(str(problem))
     with standin:
         start = time.monotonic()
-        status = serve(standin) if serving else run(standin, command)
+        status = run(standin, command)
         seconds, counts = time.monotonic() - start, standin.counts()
     print(summary(counts, seconds), file=sys.stderr)
     if report:

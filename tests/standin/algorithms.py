@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 import re
+from collections import Counter
 
 import numpy as np
 import pyproj
@@ -12,7 +13,7 @@ import shapely
 import datasets
 from values import (ALGORITHMS, BEHAVIOUR, WGS84, Collection, Date, DateRange, EEError, Feature,
                     Filter, Geometry, Projection, algorithm, as_collection, as_date, as_geometry,
-                    as_projection, collect, numbered, rectangle, refuse_long, refuse_work)
+                    as_projection, collect, rectangle, refuse_long, refuse_work)
 
 GEOD = pyproj.Geod(ellps='WGS84')
 
@@ -27,17 +28,15 @@ def divide(left, right):
 
 BINARY = {  # name: function of two arrays; images share them
     'add': np.add, 'subtract': np.subtract, 'multiply': np.multiply, 'divide': divide,
-    'mod': np.fmod, 'pow': np.float_power, 'max': np.maximum, 'min': np.minimum,
-    'atan2': np.arctan2, 'hypot': np.hypot, 'lt': np.less, 'lte': np.less_equal, 'gt': np.greater,
-    'gte': np.greater_equal, 'eq': np.equal, 'neq': np.not_equal, 'and': np.logical_and,
-    'or': np.logical_or, 'bitwiseAnd': np.bitwise_and, 'bitwiseOr': np.bitwise_or,
-    'bitwiseXor': np.bitwise_xor, 'leftShift': np.left_shift, 'rightShift': np.right_shift}
+    'mod': np.fmod, 'pow': np.float_power, 'max': np.maximum, 'min': np.minimum, 'lt': np.less,
+    'lte': np.less_equal, 'gt': np.greater, 'gte': np.greater_equal, 'eq': np.equal,
+    'neq': np.not_equal, 'and': np.logical_and, 'or': np.logical_or, 'bitwiseAnd': np.bitwise_and,
+    'bitwiseOr': np.bitwise_or, 'leftShift': np.left_shift, 'rightShift': np.right_shift}
 UNARY = {
     'abs': np.abs, 'floor': np.floor, 'ceil': np.ceil, 'round': lambda value: np.floor(value + .5),
-    'not': np.logical_not, 'signum': np.sign, 'sqrt': np.sqrt, 'exp': np.exp, 'log': np.log,
-    'log10': np.log10, 'sin': np.sin, 'cos': np.cos, 'tan': np.tan, 'asin': np.arcsin,
-    'acos': np.arccos, 'atan': np.arctan}
-WHOLE = 'abs', 'floor', 'ceil', 'round', 'not', 'signum'  # of these the result is an integer
+    'not': np.logical_not, 'sqrt': np.sqrt, 'exp': np.exp, 'log': np.log, 'log10': np.log10,
+    'sin': np.sin, 'cos': np.cos}
+WHOLE = 'abs', 'floor', 'ceil', 'round', 'not'  # of these the result is an integer
 KINDS = {  # name of a cast: type
     **{f'to{kind.capitalize()}': kind for kind in (
         'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'float', 'double')},
@@ -67,8 +66,7 @@ def to_string(value):
         return '[' + ', '.join(map(to_string, value)) + ']'
     if isinstance(value, dict):
         return '{' + ', '.join(f'{key}={to_string(item)}' for key, item in value.items()) + '}'
-    return {None: 'null', True: 'true', False: 'false'}[value] if (
-        value is None or isinstance(value, bool)) else str(value)
+    return 'null' if value is None else str(plain(value))
 
 
 ALGORITHMS |= {
@@ -78,19 +76,12 @@ ALGORITHMS |= {
        tidy(function(value)) for name, function in UNARY.items()},
     **{f'Number.{name}': lambda value, *, kind=kind: plain(clamp_to(kind, value))
        for name, kind in KINDS.items()},
-    'Number.clamp': lambda number, low, high: min(max(number, low), high),
-    'Number.parse': lambda text: float(text) if re.search('[.eE]', text) else int(text),
     'Number.format': lambda number, pattern: pattern % number,  # Java's %d, %.2f are Python's
     'String': to_string,
     'String.cat': operator.add,
     'String.length': len,
     'String.slice': lambda text, start, end: text[int(start):None if end is None else int(end)],
     'String.split': lambda text, regex: re.split(regex, text),
-    'String.replace': lambda text, regex, new, how: re.sub(
-        regex, re.sub(r'\$(\d)', r'\\\1', new), text, count='g' not in how),
-    'String.toLowerCase': str.lower,
-    'String.toUpperCase': str.upper,
-    'String.trim': str.strip,
 }
 
 
@@ -102,6 +93,7 @@ def distinct(values):
 
 
 def get_item(items, index):
+    """List.get"""
     index = int(index)
     if not -len(items) <= index < len(items):
         raise EEError(f': List index must be between 0 and {len(items) - 1}, or -1 and '
@@ -109,18 +101,21 @@ def get_item(items, index):
     return items[index]
 
 
-def get_entry(items, key, default=None):
+def get_entry(items, key, default):
+    """Dictionary.get"""
     if key not in items and default is None:
         raise EEError(f": Dictionary does not contain key: '{key}'.")
     return items.get(key, default)
 
 
 def flatten(items):
+    """List.flatten"""
     return [part for item in items
             for part in (flatten(item) if isinstance(item, list) else [item])]
 
 
 def sequence(start, end, step, count):
+    """List.sequence"""
     if count is None:
         count = math.floor((end - start) / step + 1e-9) + 1
     elif end is not None:
@@ -129,13 +124,9 @@ def sequence(start, end, step, count):
 
 
 def map_list(items, function, drop_nulls):
+    """List.map"""
     results = [function(item) for item in items]
-    return [result for result in results if result is not None] if drop_nulls else results
-
-
-def reduce_list(items, reducer):
-    results = reducer.rows([[item for item in items if item is not None]])
-    return results[0] if len(results) == 1 else dict(zip(reducer.outputs, results))
+    return [result for result in results if result is not None or not drop_nulls]
 
 
 ALGORITHMS |= {
@@ -143,36 +134,25 @@ ALGORITHMS |= {
     'List.cat': operator.add,
     'List.contains': operator.contains,
     'List.distinct': distinct,
-    'List.filter': lambda items, test: [item for item in items if test.test(
-        Feature(None, {'item': item}))],
     'List.flatten': flatten,
     **dict.fromkeys(('List.get', 'List.getNumber', 'List.getString'), get_item),
-    'List.indexOf': lambda items, item: items.index(item) if item in items else -1,
     'List.join': lambda items, separator: separator.join(map(to_string, items)),
     'List.length': len, 'List.size': len,
     'List.map': map_list,
-    'List.reduce': reduce_list,
-    'List.removeAll': lambda items, other: [item for item in items if item not in other],
-    'List.repeat': lambda value, count: [value] * int(count),
     'List.reverse': lambda items: items[::-1],
     'List.sequence': sequence,
     'List.slice': lambda items, start, end, step: items[slice(
         *(None if part is None else int(part) for part in (start, end, step)))],
-    'List.sort': lambda items, keys: [item for _, item in sorted(
-        zip(keys or items, items), key=lambda pair: pair[0])],
+    'List.sort': lambda items: sorted(items),
     'List.zip': lambda items, other: [list(pair) for pair in zip(items, other)],
-    'Dictionary': lambda value: dict(zip(value[::2], value[1::2])) if isinstance(
-        value, list) else value or {},
+    'Dictionary': lambda value: value or {},
     'Dictionary.combine': lambda first, second, overwrite: (
         {**first, **second} if overwrite else {**second, **first}),
     'Dictionary.contains': operator.contains,
     'Dictionary.fromLists': lambda keys, values: dict(zip(keys, values)),
     **dict.fromkeys(('Dictionary.get', 'Dictionary.getNumber', 'Dictionary.getString'), get_entry),
     'Dictionary.keys': sorted,
-    'Dictionary.map': lambda items, function: {
-        key: function(key, item) for key, item in items.items()},
     'Dictionary.set': lambda items, key, value: {**items, key: value},
-    'Dictionary.size': len,
     'Dictionary.values': lambda items, names: [
         items[name] for name in (sorted(items) if names is None else names)],
 }
@@ -183,9 +163,8 @@ ALGORITHMS |= {
 DAYS = {'second': 1 / 86400, 'minute': 1 / 1440, 'hour': 1 / 24, 'day': 1, 'week': 7,
         'month': 365.2425 / 12, 'year': 365.2425}  # how many a unit has, on average
 JODA = {  # a run of letters in a pattern of Joda-Time: the same for strftime
-    'yyyy': '%Y', 'YYYY': '%Y', 'yy': '%y', 'MMMM': '%B', 'MMM': '%b', 'MM': '%m', 'dd': '%d',
-    'DDD': '%j', 'HH': '%H', 'hh': '%I', 'mm': '%M', 'ss': '%S', 'EEE': '%a', 'a': '%p',
-    'M': '%-m', 'd': '%-d', 'D': '%-j', 'H': '%-H', 'y': '%Y', 'Y': '%Y'}
+    'yyyy': '%Y', 'YYYY': '%Y', 'MMM': '%b', 'MM': '%m', 'dd': '%d', 'DDD': '%j', 'HH': '%H',
+    'mm': '%M', 'ss': '%S', 'M': '%-m', 'd': '%-d', 'D': '%-j', 'H': '%-H', 'y': '%Y', 'Y': '%Y'}
 
 
 def format_date(date, pattern=None):
@@ -200,6 +179,7 @@ def format_date(date, pattern=None):
 
 
 def advance(date, delta, unit):
+    """Date.advance; the last day of a month stays one if need be."""
     unit = unit.lower().rstrip('s')
     if unit not in ('month', 'year'):
         return Date(date.value + round(delta * DAYS[unit] * datasets.DAY))
@@ -211,7 +191,7 @@ def advance(date, delta, unit):
 
 
 def make_range(start, end):
-    """Without an end, a millisecond."""
+    """DateRange; without an end, a millisecond."""
     start = as_date(start).value
     return DateRange(start, start + 1 if end is None else as_date(end).value)
 
@@ -227,14 +207,13 @@ ALGORITHMS |= {
     'Date.get': lambda date, unit: getattr(date.moment(), unit),
     'Date.millis': lambda date: date.value,
     'DateRange': make_range,
-    'DateRange.start': lambda dates: Date(dates.start),
-    'DateRange.end': lambda dates: Date(dates.end),
 }
 
 
 # ---------------------------------------------------------------- filters
 
 def comparable(value):
+    """A Date as a number."""
     return value.value if isinstance(value, Date) else value
 
 
@@ -275,6 +254,7 @@ def filter_shapes(test):
 
 
 def filter_and(filters):
+    """Filter.and"""
     return Filter(lambda element: all(part.test(element) for part in filters),
                   next((part.box for part in filters if part.box), None),
                   max((part.start for part in filters if part.start is not None), default=None),
@@ -287,8 +267,6 @@ def filter_calendar(start, end, field):
     part = {'day_of_year': '%j', 'day_of_month': '%d', 'month': '%m', 'year': '%Y', 'hour': '%H'}
 
     def passes(element):
-        if element.get('system:time_start') is None:
-            return False
         value = int(Date(element.get('system:time_start')).moment().strftime(part[field]))
         return start <= value <= end if start <= end else value >= start or value <= end
     return Filter(passes)
@@ -299,7 +277,6 @@ ALGORITHMS |= {f'Filter.{name}': function for name, function in {
     'notEquals': make_filter(operator.ne),
     'lessThan': make_filter(operator.lt), 'lessThanOrEquals': make_filter(operator.le),
     'greaterThan': make_filter(operator.gt), 'greaterThanOrEquals': make_filter(operator.ge),
-    'inList': make_filter(lambda left, right: left is not None and left in right),
     'listContains': make_filter(operator.contains),
     'stringContains': make_filter(operator.contains),
     'stringStartsWith': make_filter(lambda left, right: (left or '').startswith(right)),
@@ -318,10 +295,6 @@ ALGORITHMS |= {f'Filter.{name}': function for name, function in {
 
 
 # ---------------------------------------------------------------- projections, geometries
-
-def make_projection(crs, transform):
-    return as_projection(crs)._replace(transform=tuple(transform or WGS84.transform))
-
 
 def pairs(coordinates):
     """Pairs of all numbers in nested lists, points included."""
@@ -342,16 +315,15 @@ def polygon(parts):
 SHAPES = {
     'Point': lambda parts: shapely.Point(*pairs(parts)[0]),
     'MultiPoint': lambda parts: shapely.MultiPoint(pairs(parts)),
-    'LineString': lambda parts: shapely.LineString(pairs(parts)),
     'Rectangle': lambda parts: rectangle(*pairs(parts)[0], *pairs(parts)[-1]),
     'Polygon': polygon,
     'MultiPolygon': lambda parts: shapely.union_all([polygon(part) for part in parts])}
 
 
 def at_home(geometry):
-    """A projection in metres around a geometry, for what is to be measured in metres."""
-    center = geometry.degrees().centroid
-    return Projection(f'+proj=aeqd +datum=WGS84 +lon_0={center.x:.9f} +lat_0={center.y:.9f}')
+    """Degrees with pixels of a metre at the middle of a geometry, to measure in metres."""
+    y, metre = geometry.degrees().centroid.y, 1 / 111319.5
+    return Projection('EPSG:4326', (metre / math.cos(math.radians(y)), 0, 0, 0, metre, 0))
 
 
 def by_shapely(operation, in_metres=False):
@@ -369,25 +341,21 @@ def by_shapely(operation, in_metres=False):
     return compute
 
 
-def measured(number):
-    """An algorithm that gives an area (0) or a length (1), in metres or units of a projection."""
-    def compute(geometry, error, projection):
-        if projection:
-            return getattr(geometry.to(projection), ('area', 'length')[number])
-        return abs(GEOD.geometry_area_perimeter(geometry.degrees())[number])
-    return compute
+def area(geometry, error, projection):
+    """Square metres, or units of a projection."""
+    if projection:
+        return geometry.to(projection).area
+    return abs(GEOD.geometry_area_perimeter(geometry.degrees())[0])
 
 
 SPATIAL = {  # Geometry.name and Feature.name
-    'area': measured(0), 'length': measured(1), 'perimeter': measured(1),
+    'area': area,
     'bounds': by_shapely(lambda shape: rectangle(*shape.bounds)),
     'buffer': by_shapely(lambda shape, distance: shape.buffer(distance, quad_segs=8), True),
     'centroid': by_shapely(shapely.centroid),
-    'convexHull': by_shapely(shapely.convex_hull),
-    'distance': lambda *given: by_shapely(shapely.distance, True)(*given[:4]),
     'transform': lambda geometry, projection: Geometry(geometry.to(projection), projection),
     **{name: by_shapely(getattr(shapely, name)) for name in (
-        'intersection', 'union', 'difference', 'intersects', 'disjoint', 'contains')}}
+        'intersection', 'union', 'difference', 'intersects', 'contains')}}
 
 
 def of_feature(function):
@@ -396,22 +364,20 @@ def of_feature(function):
         result = function(as_geometry(feature), *(
             as_geometry(part) if isinstance(part, Feature) else part for part in rest))
         return feature.replace(geometry=result) if isinstance(result, Geometry) else result
-    return functools.wraps(function)(compute)
+    return functools.wraps(function)(compute)  # and with as many arguments
 
 
 ALGORITHMS |= {
     'ErrorMargin': lambda value: value,
-    'Projection': make_projection, 'Proj': make_projection,
+    'Projection': lambda crs, transform: as_projection(crs).with_transform(
+        transform or WGS84.transform),
     'Projection.atScale': Projection.at_scale,
     'Projection.nominalScale': Projection.scale,
-    'Projection.crs': operator.attrgetter('crs'),
     **{f'GeometryConstructors.{kind}': lambda parts, crs, *, make=make: Geometry(
         shapely.make_valid(make(parts)), crs or WGS84) for kind, make in SHAPES.items()},
     'GeometryConstructors.BBox': lambda *sides: Geometry(rectangle(*sides)),
     'Geometry.coordinates': lambda geometry: shapely.geometry.mapping(
         geometry.shape)['coordinates'],
-    'Geometry.projection': lambda geometry: geometry.projection,
-    'Geometry.type': lambda geometry: geometry.shape.geom_type,
     **{f'Geometry.{name}': function for name, function in SPATIAL.items()},
     **{f'Feature.{name}': of_feature(function) for name, function in SPATIAL.items()},
 }
@@ -420,21 +386,23 @@ ALGORITHMS |= {
 # ---------------------------------------------------------------- features
 
 def to_dictionary(element, names):
-    if names is None:
-        names = [name for name in element.properties if not name.startswith('system:')]
+    """Those of some properties that there are, by default all."""
+    names = list(element.properties) if names is None else names
     return {name: element.get(name) for name in names if element.get(name) is not None}
 
 
-def copy_properties(destination, source, names, exclude):
-    return destination.set({name: value for name, value in to_dictionary(source, names).items()
-                            if name not in (exclude or ())}) if source else destination
+def copy_properties(destination, source, names):
+    """Without names all but those of the system."""
+    found = to_dictionary(source, names)
+    return destination.set({name: value for name, value in found.items()
+                            if names or not name.startswith('system:')})
 
 
 def select_properties(feature, selectors, new_names, keep_geometry):
-    chosen = [name for selector in selectors for name in feature.properties
-              if name == selector or re.fullmatch(selector, name)]
-    return feature.replace(properties={new: feature.properties[old] for old, new in zip(
-        chosen, new_names or chosen)}, geometry=feature.geometry if keep_geometry else None)
+    """The properties that are called so."""
+    found = {new: feature.properties[old] for old, new in zip(selectors, new_names or selectors)
+             if old in feature.properties}
+    return feature.replace(properties=found, geometry=feature.geometry if keep_geometry else None)
 
 
 ALGORITHMS |= {
@@ -457,41 +425,46 @@ ALGORITHMS |= {
 # ---------------------------------------------------------------- collections
 
 def not_found(kind, name, function='load'):
+    """The error for an asset that there isn't."""
     return EEError(f"{kind}.{function}: {kind} asset '{name}' not found (does not exist or caller "
-                   'does not have access).', 404)
+                   'does not have access).', BEHAVIOUR['not_found_status'])
 
 
-@algorithm('Collection.loadTable')
-def load_table(name):
-    if name not in datasets.TABLES:
-        raise not_found('Collection', name, 'loadTable')
-    return collect(table_features(name), False)
-
-
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def table_features(name):
+    """The features of a dataset."""
     return [Feature(Geometry(shape), properties, index)
             for index, properties, shape in datasets.TABLES[name]()]
 
 
+@algorithm('Collection.loadTable')
+def load_table(name):
+    """A dataset as a collection."""
+    if name not in datasets.TABLES:
+        raise not_found('Collection', name, 'loadTable')
+    return collect(table_features(name))
+
+
 @algorithm('Collection.filter')
 def filter_collection(collection, condition):
+    """The condition is a hint for the dataset, too."""
     return Collection(lambda hints: [element for element in collection.elements((condition, *hints))
                                      if condition.test(element)], collection.images)
 
 
 @algorithm('Collection.map')
 def map_collection(collection, function, drop_nulls):
+    """An error says in which element it was; results keep its index."""
     def apply(element):
         try:
             result = function(element)
         except EEError as error:
             raise EEError(f'Error in map(ID={element.index}):\n{error}', error.status) from None
-        if isinstance(result, Feature) and result.index != element.index:
+        if isinstance(result, Feature):
             return result.replace(index=element.index)
         if isinstance(result, Collection):  # for flatten()
             result.index = element.index
-        elif not isinstance(result, Feature) and not (result is None and drop_nulls):
+        elif result is not None or not drop_nulls:
             raise EEError('Collection.map: A mapped algorithm must return a Feature or Image.')
         return result
 
@@ -524,23 +497,11 @@ def flatten_collection(collection):
 
 
 def merge(left, right):
+    """Collection.merge"""
     return Collection(lambda hints: [
         item.replace(index=f'{number}_{item.index}')
         for number, part in enumerate((left, right), 1) for item in part.elements(hints)],
         left.images)
-
-
-@algorithm('Collection.reduceColumns')
-def reduce_columns(collection, reducer, selectors):
-    elements = collection.elements()
-    refuse_long(len(elements), BEHAVIOUR['aggregate_limit'])
-    if len(selectors) != reducer.inputs:
-        raise EEError(f': Need {reducer.inputs} input selectors, got {len(selectors)}.')
-    rows = [[element.get(name) for name in selectors] for element in elements]
-    needed = reducer.inputs - reducer.optional
-    rows = [row for row in rows if all(value is not None for value in row[:needed])]
-    columns = [list(column) for column in zip(*rows)] or [[] for _ in selectors]
-    return dict(zip(reducer.outputs, reducer.rows(columns)))
 
 
 def aggregate(function):
@@ -562,9 +523,8 @@ def random_points(region, count, seed):
     while len(found) < count:
         lon = dice.uniform(west, east, 4 * int(count))
         lat = np.degrees(np.arcsin(dice.uniform(*heights, lon.size)))
-        inside = shapely.contains_xy(shape, lon, lat)
-        found += list(zip(lon[inside].tolist(), lat[inside].tolist()))
-    return numbered([Feature(Geometry(shapely.Point(place)), {}) for place in found[:int(count)]])
+        found += [point for point in shapely.points(lon, lat) if shape.contains(point)]
+    return collect([Feature(Geometry(point), {}) for point in found[:int(count)]])
 
 
 ALGORITHMS |= {
@@ -575,14 +535,12 @@ ALGORITHMS |= {
     'Collection.toList': lambda collection, count, offset: collection.elements()[
         int(offset):int(offset) + int(count)],
     'Collection.geometry': lambda collection: collection.region,
-    'Collection.bounds': lambda collection, error, projection: SPATIAL['bounds'](
-        collection.region, error, projection),
     **{f'AggregateFeatureCollection.{name}': aggregate(function) for name, function in {
-        'array': list, 'count': len, 'first': lambda values: values[0] if values else None,
+        'array': list, 'count': len, 'sum': sum,
+        'first': lambda values: values[0] if values else None,
         'count_distinct': lambda values: len(distinct(values)),
         'min': lambda values: min(values, default=None),
-        'max': lambda values: max(values, default=None), 'sum': sum,
+        'max': lambda values: max(values, default=None),
         'mean': lambda values: sum(values) / len(values) if values else None,
-        'histogram': lambda values: {key: [*map(to_string, values)].count(key)
-                                     for key in sorted({*map(to_string, values)})}}.items()},
+        'histogram': lambda values: dict(sorted(Counter(map(to_string, values)).items()))}.items()},
 }

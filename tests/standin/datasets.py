@@ -14,6 +14,8 @@ import numpy as np
 import pyproj
 import shapely
 
+from behaviour import BEHAVIOUR
+
 DAY = 86400000  # milliseconds
 CRS = {'SR-ORG:6974': '+proj=sinu +R=6371007.181 +units=m +no_defs'}  # what PROJ doesn't know
 
@@ -34,10 +36,9 @@ class Grid(NamedTuple):
 class Scene:
     """One image: times in ms, footprint in degrees (None: everywhere), {band: (type, Grid)}.
 
-    value(band, place) returns the array of a band and its mask (None: all valid), where place has
-    the integers col and row, cells of the band's grid, and the floats lon and lat.
+    value(band, place) returns the array of a band and where it is valid, where place has the
+    integers col and row, cells of the band's grid, and the floats lon and lat.
     """
-    dataset: str
     index: str
     start: int
     end: int
@@ -49,8 +50,8 @@ class Scene:
 
 class Dataset(NamedTuple):
     """find(box, start, end) lists Scenes in time order; any argument may be None for no limit."""
-    kind: str  # 'Image' or 'ImageCollection'
     find: Callable
+    single: bool = False  # an Image, no ImageCollection
 
 
 def day_of(year, month=1, day=1):
@@ -74,12 +75,11 @@ def scatter(*keys):
 
 def calendar(first, last, step):
     """Days from first to last every so many days, beginning anew on each January 1."""
-    years = range(date_of(first).year, date_of(last).year + 1)
-    return [day for year in years for day in range(day_of(year), day_of(year + 1), step)
-            if first <= day <= last]
+    return [day for day in range(first, last + 1)
+            if date_of(day).timetuple().tm_yday % step == 1]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def projector(source, target):
     """The pyproj.Transformer between two coordinate systems, x (or longitude) first."""
     return pyproj.Transformer.from_crs(CRS.get(source, source), CRS.get(target, target),
@@ -116,20 +116,18 @@ def naip_years(lon, lat):
     return range(2003 + cell % 2, 2024, 2)
 
 
-@functools.lru_cache(maxsize=100000)
+@functools.cache
 def naip_tile(i, j):
     """(crs, left, top, right, bottom, footprint) of the quarter quad at (i, j) * QUARTER."""
     west, south = i * QUARTER, j * QUARTER
-    zone = math.floor((west + QUARTER / 2 + 180) / 6) + 1
-    crs = f'EPSG:{26900 + zone}'
+    crs = f'EPSG:{26900 + math.floor((west + QUARTER / 2 + 180) / 6) + 1}'
     x, y = projector('EPSG:4326', crs).transform(
-        np.array([west, west, west + QUARTER, west + QUARTER]),
-        np.array([south, south + QUARTER, south, south + QUARTER]))
-    left, right = math.floor(x.min() - 300), math.ceil(x.max() + 300)
-    bottom, top = math.floor(y.min() - 300), math.ceil(y.max() + 300)
-    lon, lat = projector(crs, 'EPSG:4326').transform(
-        np.array([left, left, right, right]), np.array([top, bottom, bottom, top]))
-    return crs, left, top, right, bottom, shapely.Polygon(zip(lon, lat))
+        [west, west, west + QUARTER, west + QUARTER], [south, south + QUARTER] * 2)
+    left, right = math.floor(min(x) - 300), math.ceil(max(x) + 300)
+    bottom, top = math.floor(min(y) - 300), math.ceil(max(y) + 300)
+    corners = projector(crs, 'EPSG:4326').transform(
+        [left, left, right, right], [top, bottom, bottom, top])
+    return crs, left, top, right, bottom, shapely.Polygon(zip(*corners))
 
 
 def naip_name(i, j):
@@ -139,7 +137,7 @@ def naip_name(i, j):
     return f'{j // 16}{-(i // 16) - 1:03}{quad:02}_{"sn"[j % 2]}{"we"[i % 2]}_{zone}'
 
 
-@functools.lru_cache(maxsize=100000)
+@functools.cache
 def naip_scenes(i, j, year):
     """The images of a quarter quad in a year: one of m_ or n_, and on some tiles a c_ as well."""
     crs, left, top, right, bottom, footprint = naip_tile(i, j)
@@ -149,19 +147,18 @@ def naip_scenes(i, j, year):
     columns, rows = math.ceil((right - left) / metres), math.ceil((top - bottom) / metres)
     grid = Grid(crs, (metres, 0, left, 0, -metres, top), columns, rows)
     kind = 'n' if year < 2009 or dice % 7 == 0 else 'm'
-    return [Scene('USDA/NAIP/DOQQ',
-                  f'{kind}_{naip_name(i, j)}_{"1" if metres == 1 else "060"}_{date_of(day):%Y%m%d}',
+    return [Scene(f'{kind}_{naip_name(i, j)}_{"1" if metres == 1 else "060"}_{date_of(day):%Y%m%d}',
                   day * DAY, day * DAY, {}, footprint,
                   {band: ('uint8', grid) for band in NAIP_BANDS[kind]},
-                  lambda band, place: (naip_band(band, place.lon, place.lat, year), None))
+                  lambda band, place: (naip_band(band, place.lon, place.lat, year), np.True_))
             for kind in (kind, *'c' * (dice // 7 % 4 == 0))]
 
 
 def find_naip(box, start, end):
     """The tiles that may touch a box (degrees) between two times, oldest first."""
     west, south, east, north = np.clip(box, CONUS[:2] * 2, CONUS[2:] * 2) if box else CONUS
-    first, last = (date_of(int(np.clip(time // DAY, day_of(2000), day_of(2030)))).year
-                   if time is not None else None for time in (start, end))
+    first, last = (datetime.datetime.fromtimestamp(time / 1000, datetime.UTC).year if time else None
+                   for time in (start, end))
     margin = 0.006  # degrees, a little more than 300 m
     columns, rows = (
         range(math.floor((low - margin) / QUARTER), math.floor((high + margin) / QUARTER) + 1)
@@ -196,9 +193,8 @@ def modis_cell(lon, lat):
 CLOUDY_BLOCK = 483, 508  # no MODIS image ever shows these 32 x 32 cells
 
 
-def cloudy_place():
-    """Longitude and latitude of the middle of CLOUDY_BLOCK, in Chile."""
-    col, row = (32 * index + 16 for index in CLOUDY_BLOCK)
+def modis_corner(col, row):
+    """Longitude and latitude of the upper left corner of a cell."""
     return projector('SR-ORG:6974', 'EPSG:4326').transform(
         col * MODIS_CELL - 20015109.354, 10007554.677003 - row * MODIS_CELL)
 
@@ -252,31 +248,25 @@ MOD13Q1 = {
 
 def mod11a2_value(band, place, day):
     """Night bands repeat the formulas of the day, 12 hours and 15 K (750) off."""
-    col, row = place.col, place.row
+    col, row, night = place.col, place.row, 'Night' in band
     if band.startswith('LST'):
-        night = 'Night' in band
-        return (lst_raw(col, row, day + night) - 750 * night, ~lst_masked(col, row, day + night))
+        values, masked = lst_raw(col, row, day + night), lst_masked(col, row, day + night)
+        if BEHAVIOUR['lst_fill'] == 'shown':
+            return np.where(masked, 0, values - 750 * night), np.True_
+        return values - 750 * night, ~masked
     if band.startswith('QC'):
-        return lst_qc(col, row, day + ('Night' in band)), None
+        return lst_qc(col, row, day + night), np.True_
     return texture(*MOD11A2[band][1:], col, row, day), ~lst_masked(col, row, day)
 
 
-def mod13q1_value(band, place, day):
-    return texture(*MOD13Q1[band][1:], place.col, place.row, day), None
-
-
-def modis_series(dataset, bands, grid, days, value):
+def modis_series(bands, grid, days, value):
     """The Dataset of global images, one a given day, each for the time until the next."""
     bands = {name: (kind, grid) for name, (kind, *_) in bands.items()}
-    step = min(after - day for day, after in zip(days, days[1:])) if days[1:] else 8
-
-    @functools.lru_cache(maxsize=None)
-    def scenes():
-        return [Scene(dataset, f'{date_of(day):%Y_%m_%d}', day * DAY, end * DAY, {}, None, bands,
-                      lambda band, place, day=day: value(band, place, day))
-                for day in days
-                for end in [min(day + step, day_of(date_of(day).year + 1))]]
-    return Dataset('ImageCollection', lambda box, start, end: scenes())
+    step = days[1] - days[0]
+    scenes = [Scene(f'{date_of(day):%Y_%m_%d}', day * DAY,
+                    min(day + step, day_of(date_of(day).year + 1)) * DAY, {}, None, bands,
+                    lambda band, place, day=day: value(band, place, day)) for day in days]
+    return Dataset(lambda box, start, end: scenes)
 
 
 MISSING_DAY = day_of(2001, 6, 18)  # MODIS/061/MOD11A2 has no image of it
@@ -287,7 +277,7 @@ NDVI_DAYS = calendar(day_of(2000, 2, 18), day_of(2026, 10, 16), 16)
 
 # Sentinel-2: squares of 100 km and 9.8 km more to the east and north, in UTM
 
-S2, SQUARE, OVERLAP = 'COPERNICUS/S2_SR_HARMONIZED', 100000, 9800
+SQUARE, OVERLAP = 100000, 9800
 S2_DAYS = range(day_of(2017, 3, 28), day_of(2026, 11, 9), 5)
 SENTINEL = {  # band: type, cell in metres, lowest and highest value
     **{band: ('uint16', cell, 200 + 100 * n, 2000 + 400 * n) for n, (band, cell) in enumerate({
@@ -308,7 +298,8 @@ def sentinel_band(band, place, day):
     """texture(), with clouds in the quality bands and bright in all others."""
     *_, low, high = SENTINEL[band]
     values = texture(low, high, place.col, place.row, day)
-    return np.where(sentinel_clouds(place.lon, place.lat, day), CLOUD.get(band, high), values), None
+    return np.where(sentinel_clouds(place.lon, place.lat, day), CLOUD.get(band, high),
+                    values), np.True_
 
 
 def sentinel_scene(zone, south, left, bottom, day):
@@ -316,15 +307,13 @@ def sentinel_scene(zone, south, left, bottom, day):
     crs, side = f'EPSG:{(32700 if south else 32600) + zone}', SQUARE + OVERLAP
     lon, lat = projector(crs, 'EPSG:4326').transform(
         left + np.array([0, 0, side, side]), bottom + np.array([side, 0, 0, side]))
-    row = 'ABCDEFGHJKLMNPQRSTUV'[(bottom // SQUARE + 5 * (zone % 2 == 0)) % 20]
-    tile = (f'{zone:02}{"CDEFGHJKLMNPQRSTUVWX"[min(int(lat.mean() + 80) // 8, 19)]}'
-            f'{["STUVWXYZ", "ABCDEFGH", "JKLMNPQR"][zone % 3][(left // SQUARE - 1) % 8]}{row}')
+    tile = f'{zone:02}{"S" if south else "N"}{left // SQUARE:02}{bottom // SQUARE % 100:02}'
     date, time = f'{date_of(day):%Y%m%d}', day * DAY + 63600000 + left // 100
     bands = {band: (kind, Grid(crs, (cell, 0, left, 0, -cell, bottom + side),
                                side // cell, side // cell))
              for band, (kind, cell, *_) in SENTINEL.items()}
     cloudy = scatter(left // 1000, bottom // 1000, day) % 10000 / 100
-    return Scene(S2, f'{date}T174911_{date}T175905_T{tile}', time, time,
+    return Scene(f'{date}T174911_{date}T175905_T{tile}', time, time,
                  {'MGRS_TILE': tile, 'CLOUDY_PIXEL_PERCENTAGE': cloudy},
                  shapely.Polygon(zip(lon, lat)), bands,
                  lambda band, place: sentinel_band(band, place, day))
@@ -370,47 +359,38 @@ def bioclim(number, lon, lat):
     return np.floor(300 - 5 * np.abs(lat) + 10 * number + 20 * np.sin(lon / 3))
 
 
-def globe(dataset, kind, cell, north, bands, value, index='', day=day_of(2000, 2, 11)):
+def globe(name, cell, north, bands, value, day=day_of(2000, 2, 11), single=True):
     """The Dataset of one image between 180 W and 180 E and north degrees N and S."""
     grid = Grid('EPSG:4326', (cell, 0, -180, 0, -cell, north), round(360 / cell),
                 round(2 * north / cell))
-    scene = Scene(dataset, index or dataset.split('/')[-1], day * DAY, (day + 1) * DAY, {}, None,
-                  {band: (kind_, grid) for band, kind_ in bands.items()},
-                  lambda band, place: (value(band, place.lon, place.lat), None))
-    return Dataset(kind, lambda box, start, end: [scene])
+    scene = Scene(name, day * DAY, (day + 1) * DAY, {}, None,
+                  {band: (kind, grid) for band, kind in bands.items()},
+                  lambda band, place: (value(band, place.lon, place.lat), np.True_))
+    return Dataset(lambda box, start, end: [scene], single)
 
 
 IMAGES = {
-    'USDA/NAIP/DOQQ': Dataset('ImageCollection', find_naip),
-    'MODIS/061/MOD11A2': modis_series('MODIS/061/MOD11A2', MOD11A2, modis_grid(1), LST_DAYS,
-                                      mod11a2_value),
+    'USDA/NAIP/DOQQ': Dataset(find_naip),
+    'MODIS/061/MOD11A2': modis_series(MOD11A2, modis_grid(1), LST_DAYS, mod11a2_value),
     'MODIS/006/MOD11A2': modis_series(
-        'MODIS/006/MOD11A2', MOD11A2, modis_grid(1),
-        [day for day in LST_DAYS if day <= day_of(2022, 11, 9)], mod11a2_value),
-    'MODIS/061/MOD13Q1': modis_series('MODIS/061/MOD13Q1', MOD13Q1, modis_grid(4), NDVI_DAYS,
-                                      mod13q1_value),
-    S2: Dataset('ImageCollection', find_sentinel),
-    'USGS/SRTMGL1_003': globe('USGS/SRTMGL1_003', 'Image', 1 / 3600, 60, {'elevation': 'int16'},
+        MOD11A2, modis_grid(1), [day for day in LST_DAYS if day <= day_of(2022, 11, 9)],
+        mod11a2_value),
+    'MODIS/061/MOD13Q1': modis_series(
+        MOD13Q1, modis_grid(4), NDVI_DAYS, lambda band, place, day: (
+            texture(*MOD13Q1[band][1:], place.col, place.row, day), np.True_)),
+    'COPERNICUS/S2_SR_HARMONIZED': Dataset(find_sentinel),
+    'USGS/SRTMGL1_003': globe('SRTMGL1_003', 1 / 3600, 60, {'elevation': 'int16'},
                               lambda band, lon, lat: elevation(lon, lat)),
     'WORLDCLIM/V1/BIO': globe(
-        'WORLDCLIM/V1/BIO', 'Image', 1 / 120, 90, {f'bio{n:02}': 'int16' for n in range(1, 20)},
+        'BIO', 1 / 120, 90, {f'bio{n:02}': 'int16' for n in range(1, 20)},
         lambda band, lon, lat: bioclim(int(band[3:]), lon, lat)),
     'ESA/WorldCover/v200': globe(
-        'ESA/WorldCover/v200', 'ImageCollection', 1 / 12000, 83, {'Map': 'uint8'},
-        lambda band, lon, lat: land_cover(lon, lat), '2021', day_of(2021)),
+        '2021', 1 / 12000, 83, {'Map': 'uint8'}, lambda band, lon, lat: land_cover(lon, lat),
+        day_of(2021), single=False),
 }
 
 
 # tables: {id: function that returns [(system:index, properties, shapely geometry in degrees)]}
-
-def wavy(points, seed, size=0.02):
-    """A polygon with a bend in the middle of each side, the same for both neighbours of a side."""
-    line = []
-    for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1]):
-        bend = (scatter(round(1000 * (x1 + x2)), round(1000 * (y1 + y2)), seed) % 201 - 100) / 100
-        line += [(x1, y1), ((x1 + x2) / 2 + bend * size, (y1 + y2) / 2 + bend * size / 2)]
-    return shapely.Polygon(line)
-
 
 COLORADO = -109.05, 37, -102.05, 41
 PRAIRIE = 'Western shortgrass prairie', 8, 'Temperate Grasslands, Savannas & Shrublands', 'Nearctic'
@@ -437,8 +417,8 @@ ECOREGIONS = [  # ECO_ID, (ECO_NAME, BIOME_NUM, BIOME_NAME, REALM), geometry
 ]
 
 
-@functools.lru_cache(maxsize=None)
 def ecoregions():
+    """RESOLVE/ECOREGIONS/2017"""
     return [(f'{scatter(n, 5) % 65536:020x}', {
         'ECO_ID': float(code), 'ECO_NAME': name, 'BIOME_NUM': float(biome),
         'BIOME_NAME': biome_name, 'REALM': realm, 'OBJECTID': float(n + 1),
@@ -494,11 +474,10 @@ def region_shape(code, number, cell, points):
     """The geometry of a level 2 unit: a cell, or what one of the quirks needs."""
     x, y = points[0]
     if (code, number) == (51, 11):
-        return shapely.Point(cloudy_place()).buffer(0.04, quad_segs=3)
+        middle = modis_corner(*(32 * index + 16 for index in CLOUDY_BLOCK))
+        return shapely.Point(middle).buffer(0.04, quad_segs=3)
     if (code, number) == (260, 11):  # too small to hold the centre of a MODIS cell
-        col, row = modis_cell(x, y)
-        lon, lat = projector('SR-ORG:6974', 'EPSG:4326').transform(
-            col * MODIS_CELL - 20015109.354, 10007554.677003 - row * MODIS_CELL)
+        lon, lat = modis_corner(*modis_cell(x, y))
         return shapely.box(lon, lat - 0.001, lon + 0.001, lat)
     if (code, number) in ((263, 3), (73, 11)):  # an island, far from the rest
         return shapely.Point(x + 2, y + 3.6).buffer(0.07, quad_segs=4)
@@ -516,7 +495,7 @@ def gaul(level, simplified):
             column, row = number // rows, number % rows
             points = [corner(code, column + i, row + j, lon, lat, side)
                       for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))]
-            cell = shapely.Polygon(points) if simplified else wavy(points, code, 0.004)
+            cell = shapely.Polygon(points).buffer(0 if simplified else 0.003)
             name = QUIRKS.get((code, number), SAINTS[(number * 5 + code) % 12])
             province = number % len(provinces)
             unit = 15426 if name in ('Gnral. Antonio Elizalde', 'Milagro') else code * 100 + number
@@ -566,10 +545,10 @@ def plots():
 
 
 TABLES = {
-    'RESOLVE/ECOREGIONS/2017': ecoregions,
-    'projects/standin/assets/fields': functools.lru_cache(fields),
-    'projects/standin/assets/plots': functools.lru_cache(plots),
+    'RESOLVE/ECOREGIONS/2017': functools.cache(ecoregions),
+    'projects/standin/assets/fields': functools.cache(fields),
+    'projects/standin/assets/plots': functools.cache(plots),
     **{f'FAO/GAUL{extra}/2015/level{level}':
-       functools.lru_cache(functools.partial(gaul, level, bool(extra)))
+       functools.cache(functools.partial(gaul, level, bool(extra)))
        for extra in ('', '_SIMPLIFIED_500m') for level in range(3)},
 }

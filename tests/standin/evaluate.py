@@ -3,39 +3,34 @@
 Nodes of the graph become Python functions. What doesn't depend on the argument of a mapped function
 is computed once in a request.
 """
-import functools
-import importlib.util
 import inspect
 import json
-import pathlib
 
 import numpy as np
 import shapely
 
 import reducers  # noqa: F401; it imports the modules that register what they know
-from values import (ALGORITHMS, BEHAVIOUR, CASTS, WGS84, Collection, Date, EEError, Feature,
-                    Geometry, Image, Projection, refuse_long)
+from behaviour import BEHAVIOUR  # noqa: F401
+from service import client_file
+from values import (ALGORITHMS, CASTS, WGS84, Collection, Date, EEError, Feature, Geometry, Image,
+                    Projection, refuse_long)
 
-__all__ = 'BEHAVIOUR', 'EEError', 'evaluate', 'to_json'
-
-
-def read_signatures():
-    """{name: [argument, ...]} of all algorithms, from the tests of the installed client."""
-    folder = pathlib.Path(importlib.util.find_spec('ee').origin).parent
-    text = (folder / 'tests' / 'algorithms.json').read_text(encoding='utf-8')
-    return {item['name'].removeprefix('algorithms/'): item.get('arguments', [])
-            for item in json.loads(text)['algorithms']}
-
-
-SIGNATURES = read_signatures()
+SIGNATURES = {item['name'].removeprefix('algorithms/'): item.get('arguments', [])
+              for item in json.loads(client_file('algorithms.json'))['algorithms']}
+IGNORED = {  # arguments that change nothing here: geometries are exact, and regions unweighted
+    'maxError', 'maxErrorMeters', 'error', 'geodesic', 'geodesics', 'evenOdd', 'spherical',
+    'tileScale', 'parallelScale', 'proj', 'flags', 'unit'}
 
 
 class Scope:
     """The arguments of a function call and what was computed with them; outer encloses it."""
-    __slots__ = 'arguments', 'outer', 'memo'
 
-    def __init__(self, arguments, outer):
+    def __init__(self, arguments, outer=None):
         self.arguments, self.outer, self.memo = arguments, outer, {}
+
+    def find(self, name):
+        """The value of an argument."""
+        return self.arguments[name] if name in self.arguments else self.outer.find(name)
 
 
 class Function:
@@ -55,6 +50,7 @@ class Graph:
         self.values, self.done = expression['values'], {}
 
     def reference(self, key):
+        """node() of the node with this key."""
         if key not in self.done:
             self.done[key] = self.node(self.values[key])
         return self.done[key]
@@ -65,7 +61,7 @@ class Graph:
         if kind == 'valueReference':
             return self.reference(content)
         if kind == 'argumentReference':
-            return functools.partial(find_argument, content), frozenset([content])
+            return lambda scope: scope.find(content), {content}
         if kind == 'functionDefinitionValue':
             body, free = self.reference(content['body'])
             names = content.get('argumentNames', [])
@@ -73,51 +69,41 @@ class Graph:
         if kind == 'functionInvocationValue':
             return self.invocation(content)
         if kind == 'arrayValue':
-            parts, free = self.nodes(content.get('values', []))
-            return lambda scope: [part(scope) for part in parts], free
+            parts, free = self.nodes(dict(enumerate(content.get('values', []))))
+            return lambda scope: [part(scope) for part in parts.values()], free
         if kind == 'dictionaryValue':
-            parts, free = self.nodes(content.get('values', {}).values())
-            names = list(content.get('values', {}))
-            return lambda scope: dict(zip(names, [part(scope) for part in parts])), free
+            parts, free = self.nodes(content.get('values', {}))
+            return lambda scope: {name: part(scope) for name, part in parts.items()}, free
         if kind not in ('constantValue', 'integerValue'):
             raise EEError(f'The stand-in knows no {kind}.')
         value = int(content) if kind == 'integerValue' else content
-        return lambda scope: value, frozenset()
+        return lambda scope: value, set()
 
     def nodes(self, nodes):
-        parts = [self.node(node) for node in nodes]
-        return [part for part, _ in parts], frozenset().union(*(free for _, free in parts))
+        """node() of some nodes, {name: node}, together."""
+        parts = {name: self.node(node) for name, node in nodes.items()}
+        return ({name: part for name, (part, _) in parts.items()},
+                set().union(*(free for _, free in parts.values())))
 
     def invocation(self, content):
-        given = content.get('arguments', {})
-        parts, free = self.nodes(given.values())
-        parts = dict(zip(given, parts))
+        """node() of a call."""
+        parts, free = self.nodes(content.get('arguments', {}))
         if 'functionReference' in content:  # a function that is computed: Image.parseExpression
             function, more = self.reference(content['functionReference'])
-            free |= more
 
             def call(scope):
                 called = function(scope)
                 return called(*(parts[name](scope) for name in called.names))
-            return remembered(call, free), free
+            return remembered(call, free | more), free | more
         name = content['functionName']
-        if name == 'If':
-            return lambda scope: choose(parts, scope), free
+        if name == 'If':  # evaluates one of its cases only
+            def choose(scope):
+                part = parts.get('trueCase' if parts['condition'](scope) else 'falseCase')
+                return part and part(scope)
+            return choose, free
         if name not in ALGORITHMS:
             raise EEError(f"Function '{name}' is not known to the stand-in.")
         return remembered(prepare(name, parts), free), free
-
-
-def find_argument(name, scope):
-    while name not in scope.arguments:
-        scope = scope.outer
-    return scope.arguments[name]
-
-
-def choose(parts, scope):
-    """The algorithm If, which evaluates one of its cases only."""
-    part = parts.get('trueCase' if parts['condition'](scope) else 'falseCase')
-    return part and part(scope)
 
 
 def remembered(function, free):
@@ -133,33 +119,28 @@ def remembered(function, free):
     return get
 
 
-IGNORED = {  # arguments that change nothing here: geometries are exact, and regions unweighted
-    'maxError', 'maxErrorMeters', 'error', 'geodesic', 'geodesics', 'evenOdd', 'spherical',
-    'tileScale', 'parallelScale', 'proj', 'flags', 'unit'}
-
-
 def count_arguments(function):
-    """How many arguments a function takes."""
+    """How many arguments a function takes; None if that is as many as it gets."""
     try:
-        kinds = inspect.signature(function).parameters.values()
+        kinds = [part.kind for part in inspect.signature(function).parameters.values()]
     except ValueError:  # some built-in functions don't tell
         return None
-    return None if any(kind.kind == kind.VAR_POSITIONAL for kind in kinds) else sum(
-        kind.kind != kind.KEYWORD_ONLY for kind in kinds)
+    return None if inspect.Parameter.VAR_POSITIONAL in kinds else (
+        len(kinds) - kinds.count(inspect.Parameter.KEYWORD_ONLY))
 
 
 def prepare(name, parts):
     """The call of an algorithm as a function of a Scope: arguments in order, checked and cast."""
     function, arguments = ALGORITHMS[name], []
     taken = count_arguments(function)
-    for argument in SIGNATURES[name][taken:] if taken is not None else ():
-        if argument['argumentName'] in set(parts) - IGNORED:
-            raise EEError(f"{name}: The stand-in knows no argument '{argument['argumentName']}'.")
-    for argument in SIGNATURES[name][:taken]:
+    for number, argument in enumerate(SIGNATURES[name]):
         label, default = argument['argumentName'], argument.get('defaultValue')
-        part = parts.get(label, lambda scope, default=default: default)
-        cast = CASTS.get(argument['type'])
-        arguments.append((part, cast, None if argument.get('optional') else label))
+        if taken is None or number < taken:
+            part = parts.get(label, lambda scope, default=default: default)
+            arguments.append((part, CASTS.get(argument['type'], lambda value: value),
+                              None if argument.get('optional') else label))
+        elif label in parts and label not in IGNORED:
+            raise EEError(f"{name}: The stand-in knows no argument '{label}'.")
 
     def call(scope):
         values = []
@@ -168,12 +149,10 @@ def prepare(name, parts):
                 value = part(scope)
                 if value is None and required:
                     raise EEError(f": Parameter '{required}' is required.")
-                values.append(cast(value) if cast and value is not None else value)
+                values.append(None if value is None else cast(value))
             return function(*values)
         except EEError as error:
-            if not str(error).startswith(':'):
-                raise
-            raise EEError(name + str(error), error.status) from None
+            raise EEError(name * str(error).startswith(':') + str(error), error.status) from None
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
                 shapely.errors.ShapelyError) as error:
             raise EEError(f'{name}: {type(error).__name__}: {error}') from error
@@ -183,8 +162,7 @@ def prepare(name, parts):
 def evaluate(expression):
     """The value of an expression, {'result': key, 'values': {key: node}}."""
     try:
-        run, _ = Graph(expression).reference(expression['result'])
-        return run(Scope({}, None))
+        return Graph(expression).reference(expression['result'])[0](Scope({}))
     except RecursionError:
         raise EEError('Expression evaluates to a graph that is too deep.') from None
 
@@ -218,39 +196,31 @@ def geometry_to_json(geometry):
 
 
 def feature_to_json(feature):
-    result = {'type': 'Feature', 'geometry': to_json(feature.geometry),
-              'properties': to_json(feature.properties)}
-    return result if feature.index is None else {**result, 'id': feature.index}
+    """GeoJSON."""
+    return {'type': 'Feature', 'geometry': to_json(feature.geometry), 'id': feature.index,
+            'properties': to_json(feature.properties)}
 
 
 def image_to_json(image):
-    result = {'type': 'Image', 'bands': [{
-        'id': band.name, 'data_type': type_to_json(band.type), 'crs': band.projection.crs,
-        'crs_transform': to_json(band.projection.transform),
-        **({'dimensions': list(band.size)} if band.size else {})} for band in image.bands]}
-    if image.asset:
-        result |= {'id': image.asset, 'version': 1}
-    properties = {**image.properties, 'system:index': image.index,
-                  'system:footprint': image.geometry}
-    return {**result, 'properties': to_json({
-        name: value for name, value in properties.items() if value is not None})}
-
-
-def type_to_json(kind):
-    limits = {} if kind.low is None else {'min': kind.low, 'max': kind.high}
-    return {'type': 'PixelType', 'precision': kind.precision, **limits}
+    """Bands and properties."""
+    def band_to_json(band):
+        limits = {} if band.type.low is None else {'min': band.type.low, 'max': band.type.high}
+        return {'id': band.name, 'data_type': {
+                    'type': 'PixelType', 'precision': band.type.precision, **limits},
+                'crs': band.projection.crs, 'crs_transform': to_json(band.projection.transform),
+                **({'dimensions': list(band.size)} if band.size else {})}
+    own = {'system:index': image.index, 'system:footprint': image.geometry}
+    return {'type': 'Image', 'bands': [band_to_json(band) for band in image.bands],
+            'id': image.asset, 'properties': to_json({**image.properties, **own})}
 
 
 def collection_to_json(collection):
+    """All elements, if they are not too many."""
     elements = collection.elements()
     refuse_long(len(elements))
-    features = [to_json(element) for element in elements]
-    if elements[0].images if elements else collection.images:
-        asset = {'id': collection.asset} if collection.asset else {}
-        return {'type': 'ImageCollection', 'bands': [], **asset, 'features': features}
-    names = sorted(elements[0].properties) if elements else []
-    return {'type': 'FeatureCollection', 'columns': dict.fromkeys(names, 'Object'),
-            'features': features}
+    kind = 'ImageCollection' if collection.images else 'FeatureCollection'
+    return {'type': kind, 'id': collection.asset, 'columns': {},
+            'features': [to_json(element) for element in elements]}
 
 
 CONVERTERS = {

@@ -3,7 +3,7 @@
 The fate of a request follows from the seed, its kind, its digest and how often it has been seen, so
 that a run can be repeated, and so that a retry draws anew.
 """
-
+import json
 import math
 import random
 import select
@@ -15,24 +15,22 @@ from typing import NamedTuple
 from wire import Answer, error
 
 EARTH_ENGINE = ('discovery', 'algorithms', 'compute', 'create', 'pixels', 'table')
-
-BUSY = ('Too Many Requests: Request was rejected because the request rate or concurrency limit was '
-        'exceeded.')
 UNAUTHENTICATED = ('Request had invalid authentication credentials. Expected OAuth 2 access token, '
-                   'login cookie or other valid authentication credential. See '
-                   'https://developers.google.com/identity/sign-in/web/devconsole-project.')
-PAGE = b'<!DOCTYPE html>\n<html lang=en><title>Error</title><p>That is an error. Try again.\n'
+                   'login cookie or other valid authentication credential.')
+PAGE = '<!DOCTYPE html>\n<html lang=en><title>Error</title><p>{}\n'
+HTML = 'text/html; charset=UTF-8'
 
 # Faults that are given in place of the answer.
 INSTEAD = {
-    '429': error(429, BUSY),
+    '429': error(429, 'Too Many Requests: Request was rejected because the request rate or '
+                      'concurrency limit was exceeded.'),
     '500': error(500, 'An internal error has occurred.'),
-    '502': Answer(PAGE, 502, 'text/html; charset=UTF-8'),
+    '502': Answer(PAGE.format('That is an error.').encode(), 502, HTML),
     '503': Answer(b'', 503, 'text/html'),
     '504': error(504, 'Deadline exceeded.'),
     'capacity': error(400, 'Earth Engine capacity exceeded'),
     'aggregations': error(400, 'Too many concurrent aggregations.'),
-    'html': Answer(PAGE, 200, 'text/html; charset=UTF-8'),
+    'html': Answer(PAGE.format('That is an error.').encode(), 200, HTML),
     'json': Answer(error(503, 'The service is currently unavailable.').body),
     'empty': Answer(),
     '401': error(401, UNAUTHENTICATED),
@@ -53,14 +51,16 @@ class Fate(NamedTuple):
     chunked: bool
 
 
+CROWDED = Fate('crowded', 0, False, False)  # of a request that is one too many
+
+
 def per_kind(value):
     """The numbers per kind of request in value: '0.1,token=0.5' -> {'all': 0.1, 'token': 0.5}."""
-    if not isinstance(value, dict):
-        parts = [part.rpartition('=') for part in str(value or 0).split(',')]
-        value = {kind.strip() or 'all': float(number) for kind, _, number in parts}
-    if unknown := set(value) - {*EARTH_ENGINE, 'token', 'catalog', 'all'}:
+    parts = [part.rpartition('=') for part in str(value or 0).split(',')]
+    numbers = {kind.strip() or 'all': float(number) for kind, _, number in parts}
+    if unknown := set(numbers) - {*EARTH_ENGINE, 'token', 'catalog', 'all'}:
         raise ValueError(f'no kind of request: {", ".join(sorted(unknown))}')
-    return value
+    return numbers
 
 
 def of_kind(numbers, kind):
@@ -77,8 +77,7 @@ def draw(options, kind, request, digest, seen):
     if chance < of_kind(options.faults, kind):
         fitting = [name for name in options.fault_kinds if fits(name, kind, request)]
         fault = fitting[int(choice * len(fitting))] if fitting else ''
-    mean, sigma = of_kind(options.latency, kind), options.latency_sigma
-    delay = mean * math.exp(sigma * gauss - sigma ** 2 / 2)
+    delay = of_kind(options.latency, kind) * math.exp(gauss / 2 - 1 / 8)  # log-normal
     zipped = (zipped or fault == 'gzip') and 'gzip' in request.headers.get('accept-encoding', '')
     return Fate(fault, delay, zipped, chunked or fault == 'truncate-chunked')
 
@@ -90,6 +89,27 @@ def fits(fault, kind, request):
     return fault != '401' or 'authorization' in request.headers
 
 
+def instead(fault, behaviour):
+    """The answer that a fault gives in place of the right one, or None."""
+    if fault == 'crowded':
+        return INSTEAD['429']
+    if fault in ('capacity', 'aggregations'):
+        return reworded(INSTEAD[fault], behaviour['capacity_status'])
+    return Answer(status=0) if fault in SILENT else INSTEAD.get(fault)
+
+
+def reworded(answer, status, body='json'):
+    """An error with another status, or as an HTML page or plain text in place of JSON."""
+    same = status == answer.status and body == 'json'
+    if same or not answer.body.startswith(b'{"error"'):
+        return answer
+    message = json.loads(answer.body)['error']['message']
+    if body == 'json':
+        return error(status, message)
+    return Answer((message if body == 'text' else PAGE.format(message)).encode(), status,
+                  'text/plain' if body == 'text' else HTML)
+
+
 def send(connection, answer, fate, options):
     """Send an answer as fate has it; False if the connection has to be closed."""
     if fate.fault in SILENT:
@@ -98,8 +118,7 @@ def send(connection, answer, fate, options):
         if fate.fault == 'reset':
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         return False
-    restricted = {'x-earth-engine-quota-status': 'parallelism_restricted=true'}
-    packed = answer.pack(fate.chunked, fate.zipped, restricted if options.restricted else {})
+    packed = answer.pack(fate.chunked, fate.zipped, options.restricted)
     if fate.fault not in SPOILT:
         connection.sendall(packed)
         return True

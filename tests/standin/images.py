@@ -12,9 +12,9 @@ from PIL import ImageColor
 import datasets
 from algorithms import BINARY, KINDS, UNARY, WHOLE, clamp_to, not_found
 from values import (ALGORITHMS, BOOLEAN, BYTE, DOUBLE, FLOAT, INT32, WGS84, Band, Collection, Date,
-                    EEError, Geometry, Image, PixelType, Projection, algorithm, as_collection,
-                    as_geometry, as_image, collect, constant_image, forward, pixel_type, rectangle,
-                    refuse_long)
+                    EEError, Geometry, Image, Pixels, PixelType, Projection, algorithm,
+                    as_collection, as_geometry, as_image, collect, constant_image, forward,
+                    pixel_type, rectangle, refuse_long)
 
 
 # ---------------------------------------------------------------- loading
@@ -34,11 +34,13 @@ def scene_image(scene, asset):
 
         def sample(pixels):
             place = pixels.place(projection)
-            inside = place.within(grid.width, grid.height)
-            if inside is not None and not inside.any():
+            inside = pixels.remember((projection, grid), lambda: (
+                (place.col >= 0) & (place.col < grid.width)
+                & (place.row >= 0) & (place.row < grid.height)))
+            if not inside.any():
                 return np.zeros((), np.int64), inside
             values, mask = scene.value(name, place)
-            return values, both(mask, inside)
+            return values, mask & inside
         return LeafBand(name, pixel_type(kind), projection, sample, (grid.width, grid.height))
     times = {'system:time_start': scene.start, 'system:time_end': scene.end}
     return Image([band(name, *rest) for name, rest in scene.bands.items()],
@@ -48,8 +50,9 @@ def scene_image(scene, asset):
 
 @algorithm('ImageCollection.load')
 def load_collection(name):
+    """A dataset; the box and times of filters save it from listing all."""
     dataset = datasets.IMAGES.get(name)
-    if not dataset or dataset.kind == 'Image':
+    if not dataset or dataset.single:
         raise not_found('ImageCollection', name)
 
     def load(hints):
@@ -78,18 +81,11 @@ def load_image(name):
     raise not_found('Image', name)
 
 
-# ---------------------------------------------------------------- bands
-
-def both(first, second):
-    """The mask of what is valid in two."""
-    return second if first is None else first if second is None else first & second
-
+# ---------------------------------------------------------------- arithmetic
 
 def wide(values):
     """The same in 64 bits, so that sums of bytes have room."""
-    if values.dtype.itemsize == 8:
-        return values
-    return values.astype('float64' if values.dtype.kind == 'f' else 'int64')
+    return values.astype('float64' if values.dtype.kind == 'f' else 'int64', copy=False)
 
 
 def each(function, *images):
@@ -103,21 +99,26 @@ def each(function, *images):
         image.bands * number if len(image.bands) == 1 else image.bands for image in images))]
 
 
+def together(function, kind, *bands):
+    """The first band with what a function makes of the (values, mask) of some."""
+    return bands[0].but(lambda pixels: function(*(band.at(pixels) for band in bands)), type_=kind)
+
+
 def pointwise(function, kind, *bands):
     """The first band with other values: a function of those of some, valid where all are."""
-    def sample(pixels):
-        values, masks = zip(*(band.at(pixels) for band in bands))
+    def compute(*parts):
+        values, masks = zip(*parts)
         result = np.asarray(function(*map(wide, values)))
         return (result.astype(np.float32) if kind == FLOAT else result,
-                functools.reduce(both, masks))
-    return bands[0].but(sample, type_=kind)
+                functools.reduce(np.logical_and, masks))
+    return together(compute, kind, *bands)
 
 
 def result_type(name, left, right):
     """The PixelType of an operation on two."""
     if name in ('lt', 'lte', 'gt', 'gte', 'eq', 'neq', 'and', 'or'):
         return BOOLEAN
-    if 'double' in (left.precision, right.precision) or name in ('atan2', 'hypot', 'pow'):
+    if 'double' in (left.precision, right.precision) or name == 'pow':
         return DOUBLE
     if 'float' in (left.precision, right.precision) or name == 'divide':
         return FLOAT if max(left.dtype().itemsize, right.dtype().itemsize) <= 4 else DOUBLE
@@ -156,134 +157,8 @@ ALGORITHMS |= {
     'Image.constant': as_image,
     'Image.bandNames': Image.names,
     'Image.date': lambda image: Date(image.get('system:time_start')),
-    'ImageCollection.fromImages': lambda images: collect(as_collection(images).elements(), True),
+    'ImageCollection.fromImages': lambda images: collect(as_collection(images).elements()),
 }
-
-
-def find_bands(image, selectors):
-    """The bands that selectors mean: names, regular expressions or numbers."""
-    bands = []
-    for selector in selectors:
-        if isinstance(selector, (int, float)):
-            chosen = image.bands[int(selector):][:1]
-        else:
-            chosen = [band for band in image.bands if band.name == selector] or [
-                band for band in image.bands if re.fullmatch(selector, band.name)]
-        if not chosen:
-            raise EEError(f": Band pattern '{selector}' did not match any bands. "
-                          f'Available bands: [{", ".join(image.names())}]')
-        bands += chosen
-    return bands
-
-
-@algorithm('Image.rename')
-def rename(image, names):
-    if len(names) != len(image.bands):
-        raise EEError(f': The number of names ({len(names)}) must match the number of bands '
-                      f'({len(image.bands)}).')
-    return image.replace(bands=[band.but(name=name) for band, name in zip(image.bands, names)])
-
-
-@algorithm('Image.select')
-def select(image, selectors, names=None):
-    chosen = image.replace(bands=find_bands(image, selectors))
-    return chosen if names is None else rename(chosen, names)
-
-
-@algorithm('Image.addBands')
-def add_bands(image, other, names=None, overwrite=False):
-    """A name that is taken gets _1, _2 and so on, unless it overwrites."""
-    bands = {band.name: band for band in image.bands}
-    for band in find_bands(other, names) if names else other.bands:
-        name, number = band.name, 0
-        while name in bands and not overwrite:
-            number += 1
-            name = f'{band.name}_{number}'
-        bands[name] = band.but(name=name)
-    return image.replace(bands=list(bands.values()))
-
-
-ALGORITHMS['Image.cat'] = lambda images: functools.reduce(add_bands, map(as_image, images))
-
-
-def masked(keep):
-    """An algorithm that shows an image where another is not 0; of its own mask too if keep."""
-    def cut(band, test):
-        def sample(pixels):
-            values, mask = band.at(pixels)
-            passed, valid = test.at(pixels)
-            return values, both(both(passed != 0, valid), mask if keep else None)
-        return band.but(sample)
-    return lambda image, test: image.replace(bands=each(cut, image, test))
-
-
-update_mask = algorithm('Image.updateMask')(masked(True))
-ALGORITHMS['Image.selfMask'] = lambda image: update_mask(image, image)
-
-
-@algorithm('Image.mask')
-def mask_of(image, test):
-    """With one argument the mask itself."""
-    def of_band(band):
-        def sample(pixels):
-            mask = band.at(pixels)[1]
-            return np.asarray(1 if mask is None else mask), None
-        return band.but(sample, type_=BOOLEAN)
-    return masked(False)(image, test) if test else image.computed(each(of_band, image))
-
-
-@algorithm('Image.unmask')
-def unmask(image, value):
-    def fill(band, filler):
-        def sample(pixels):
-            values, mask = band.at(pixels)
-            if mask is None:
-                return values, None
-            other, valid = filler.at(pixels)
-            return np.where(mask, values, other), None if valid is None else mask | valid
-        return band.but(sample, type_=result_type('max', band.type, filler.type))
-    return image.replace(bands=each(fill, image, constant_image(0) if value is None else value))
-
-
-@algorithm('Image.where')
-def where(image, test, value):
-    def choose(band, test, value):
-        def sample(pixels):
-            values, mask = band.at(pixels)
-            passed, valid = test.at(pixels)
-            other, given = value.at(pixels)
-            return np.where(both(passed != 0, both(valid, given)), other, values), mask
-        return band.but(sample, type_=result_type('max', band.type, value.type))
-    return image.replace(bands=each(choose, image, test, value))
-
-
-@algorithm('Image.remap')
-def remap(image, old, new, default, name):
-    """Values that are not listed are masked, unless there is a default."""
-    band = find_bands(image, [name or 0])[0]
-    order = np.argsort(old)
-    old, new = np.asarray(old)[order], np.asarray(new)[order]
-
-    def sample(pixels):
-        values, mask = band.at(pixels)
-        places = np.clip(np.searchsorted(old, values), 0, len(old) - 1)
-        known = old[places] == values
-        if default is not None:
-            return np.where(known, new[places], default), mask
-        return new[places], both(known, mask)
-    return image.replace(bands=[
-        band.but(sample, 'remapped', INT32 if new.dtype.kind == 'i' else DOUBLE)])
-
-
-@algorithm('Image.normalizedDifference')
-def normalized_difference(image, names):
-    """(first - second) / (first + second), masked where either is negative or the sum is 0."""
-    first, second = find_bands(image, names or [0, 1])
-    fine = pointwise(lambda a, b: (a >= 0) & (b >= 0) & (a + b != 0), BOOLEAN, first, second)
-    ratio = pointwise(lambda a, b: (a - b) / np.where(a + b, a + b, 1), FLOAT, first, second)
-    return update_mask(image.computed([ratio.but(name='nd')]), Image([fine]))
-
-
 OPERATORS = {
     ast.Add: 'add', ast.Sub: 'subtract', ast.Mult: 'multiply', ast.Div: 'divide', ast.Mod: 'mod',
     ast.Pow: 'pow', ast.Lt: 'lt', ast.LtE: 'lte', ast.Gt: 'gt', ast.GtE: 'gte', ast.Eq: 'eq',
@@ -303,8 +178,6 @@ def parse_expression(text, argument, names):
                 return given[node.id]
             case ast.Attribute():
                 return select(visit(node.value, given), [node.attr])
-            case ast.Subscript():
-                return select(visit(node.value, given), [node.slice.value])
             case ast.UnaryOp(op=ast.USub()):
                 return call('subtract', ast.Constant(0), node.operand)
             case ast.BinOp():
@@ -324,10 +197,118 @@ def parse_expression(text, argument, names):
     return function
 
 
+# ---------------------------------------------------------------- bands
+
+def find_bands(image, selectors):
+    """The bands that selectors mean: names, regular expressions or numbers."""
+    bands = []
+    for selector in selectors:
+        if isinstance(selector, (int, float)):
+            chosen = image.bands[int(selector):][:1]
+        else:
+            chosen = [band for band in image.bands if band.name == selector] or [
+                band for band in image.bands if re.fullmatch(selector, band.name)]
+        if not chosen:
+            raise EEError(f": Band pattern '{selector}' did not match any bands. "
+                          f'Available bands: [{", ".join(image.names())}]')
+        bands += chosen
+    return bands
+
+
+@algorithm('Image.rename')
+def rename(image, names):
+    """A name for each band."""
+    if len(names) != len(image.bands):
+        raise EEError(f': The number of names ({len(names)}) must match the number of bands '
+                      f'({len(image.bands)}).')
+    return image.replace(bands=[band.but(name=name) for band, name in zip(image.bands, names)])
+
+
+@algorithm('Image.select')
+def select(image, selectors, names=None):
+    """Some bands, perhaps renamed."""
+    chosen = image.replace(bands=find_bands(image, selectors))
+    return chosen if names is None else rename(chosen, names)
+
+
+@algorithm('Image.addBands')
+def add_bands(image, other, names=None, overwrite=False):
+    """A name that is taken gets _1, _2 and so on, unless it overwrites."""
+    bands = {band.name: band for band in image.bands}
+    for band in find_bands(other, names) if names else other.bands:
+        name, number = band.name, 0
+        while name in bands and not overwrite:
+            number += 1
+            name = f'{band.name}_{number}'
+        bands[name] = band.but(name=name)
+    return image.replace(bands=list(bands.values()))
+
+
+# ---------------------------------------------------------------- masks
+
+@algorithm('Image.updateMask')
+def update_mask(image, test):
+    """Masks it also where another is 0 or masked."""
+    def cut(of_band, of_test):
+        return of_band[0], of_band[1] & of_test[1] & (of_test[0] != 0)
+    return image.replace(bands=each(functools.partial(together, cut, None), image, test))
+
+
+@algorithm('Image.unmask')
+def unmask(image, value):
+    """Another image, or 0, where it is masked."""
+    def fill(first, second):
+        return np.where(first[1], first[0], second[0]), first[1] | second[1]
+    return image.replace(bands=each(lambda band, other: together(
+        fill, result_type('max', band.type, other.type), band, other),
+        image, constant_image(0) if value is None else value))
+
+
+@algorithm('Image.where')
+def where(image, test, value):
+    """Another image where a test is not 0."""
+    def choose(first, passed, second):
+        chosen = passed[1] & (passed[0] != 0) & second[1]
+        return np.where(chosen, second[0], first[0]), first[1]
+    return image.replace(bands=each(lambda band, test, value: together(
+        choose, result_type('max', band.type, value.type), band, test, value), image, test, value))
+
+
+@algorithm('Image.remap')
+def remap(image, old, new, default, name):
+    """New values for old ones; those that are not listed are masked, unless there is a default."""
+    def change(part):
+        same = part[0][..., None] == np.asarray(old)
+        known = same.any(-1)
+        values = np.where(known, np.asarray(new)[same.argmax(-1)], default or 0)
+        return values, part[1] & (known | (default is not None))
+    kind = INT32 if np.asarray(new).dtype.kind == 'i' else DOUBLE
+    band = together(change, kind, find_bands(image, [name or 0])[0])
+    return image.replace(bands=[band.but(name='remapped')])
+
+
+@algorithm('Image.normalizedDifference')
+def normalized_difference(image, names):
+    """(first - second) / (first + second), masked where either is negative or the sum is 0."""
+    first, second = find_bands(image, names or [0, 1])
+    fine = pointwise(lambda a, b: (a >= 0) & (b >= 0) & (a + b != 0), BOOLEAN, first, second)
+    ratio = pointwise(lambda a, b: (a - b) / np.where(a + b, a + b, 1), FLOAT, first, second)
+    return update_mask(image.computed([ratio.but(name='nd')]), Image([fine]))
+
+
+ALGORITHMS |= {
+    'Image.cat': lambda images: functools.reduce(add_bands, map(as_image, images)),
+    'Image.selfMask': lambda image: update_mask(image, image),
+    'Image.mask': lambda image: image.computed(each(lambda band: together(
+        lambda part: (np.asarray(part[1]), np.True_), BOOLEAN, band), image)),
+}
+
+
 # ---------------------------------------------------------------- places of images
 
 @algorithm('Image.projection')
 def projection_of(image):
+    """If all bands have the same."""
     if len({band.projection for band in image.bands}) > 1:
         raise EEError(': The bands of the specified image contains different projections. Use '
                       'Image.select to pick a single band.')
@@ -338,12 +319,13 @@ def working_projection(image, crs, transform, scale):
     """What the arguments of an algorithm mean; by default the grid of the first band."""
     projection = crs or image.projection()
     if transform:
-        return projection._replace(transform=tuple(transform))
+        return projection.with_transform(transform)
     return projection.at_scale(scale) if scale else projection
 
 
 @algorithm('Image.setDefaultProjection')
 def set_default_projection(image, crs, transform, scale):
+    """For algorithms that are told no other."""
     projection = working_projection(image, crs, transform, scale)
     return image.replace(bands=[band.but(projection=projection) for band in image.bands], grid=None)
 
@@ -357,42 +339,40 @@ def reproject(image, crs, transform, scale):
         def sample(pixels):
             if pixels.projection == projection and pixels.is_grid:
                 return band.at(pixels)
-            return band.at(pixels.snapped(projection))
+            place = pixels.place(projection)
+            return band.at(pixels.remember(('centres', projection), lambda: Pixels(
+                projection, place.col + .5, place.row + .5)))
         return band.but(sample, projection=projection)
     return image.replace(bands=each(snap, image), grid=None)
 
 
 def inside(geometry, pixels):
     """Where the centres of pixels are in a geometry."""
-    return pixels.remember(geometry, lambda: find_inside(geometry, pixels))
-
-
-def find_inside(geometry, pixels):
     if pixels.is_grid:
         return burn(geometry.to(pixels.projection), pixels.x.flat[0] - .5, pixels.y.flat[0] - .5,
                     *pixels.shape)
-    x, y = pixels.coordinates(geometry.projection)
     shapely.prepare(geometry.shape)
-    return shapely.contains_xy(geometry.shape, x, y)
+    return shapely.contains_xy(geometry.shape, *pixels.coordinates(geometry.projection))
 
 
-def burn(shape, col, row, height, width):
-    """The mask of a shape in pixels on a block of the grid."""
+def burn(shape, col, row, height, width, touched=False):
+    """Where the pixels of a block of the grid have their centre in a shape, or are touched."""
     if shape.is_empty or not shapely.box(col, row, col + width, row + height).intersects(shape):
         return np.zeros((height, width), bool)
     return rasterio.features.rasterize(
         [shape], (height, width), transform=rasterio.Affine.translation(col, row),
-        dtype='uint8').view(bool)
+        dtype='uint8', all_touched=touched).view(bool)
 
 
 @algorithm('Image.clip')
 def clip(image, geometry):
+    """Masks it outside of a geometry."""
     geometry = as_geometry(geometry)
 
     def cut(band):
         def sample(pixels):
             values, mask = band.at(pixels)
-            return values, both(mask, inside(geometry, pixels))
+            return values, mask & pixels.remember(geometry, lambda: inside(geometry, pixels))
         return band.but(sample)
     return image.replace(bands=each(cut, image), geometry=geometry, grid=None)
 
@@ -407,9 +387,8 @@ def bounds_of(image):
     if image.geometry.shape.is_empty:
         raise EEError('Image: The region is empty.')
     projection = image.projection()
-    a, b, c, d, e, f = projection.transform
-    if e > 0 and not b and not d:
-        projection = projection._replace(transform=(a, b, c, d, -e, f))
+    a, _, c, _, e, f = projection.transform
+    projection = projection.with_transform((a, 0, c, 0, -abs(e), f))
     return *image.geometry.to(projection).bounds, projection
 
 
@@ -427,8 +406,7 @@ def clip_to_bounds_and_scale(image, geometry, width, height, largest, scale):
     """Cuts an image to the box of a geometry, in its own projection, in so many pixels."""
     image = image.replace(geometry=geometry or image.geometry, grid=None)
     if scale:  # on the grid from the origin of the projection
-        projection = image.projection().at_scale(scale)
-        image = image.replace(bands=[band.but(projection=projection) for band in image.bands])
+        image = set_default_projection(image, None, None, scale)
     if scale or not (width or height or largest):
         return cut_to_grid(image, grid_of(image))
     west, top, east, bottom, projection = bounds_of(image)
@@ -437,34 +415,24 @@ def clip_to_bounds_and_scale(image, geometry, width, height, largest, scale):
         width, height = (largest * side / max(across, down) for side in (across, down))
     width = max(1, round(width or height * across / down))
     height = max(1, round(height or width * down / across))
-    a, b, _, d, e, _ = projection.transform
+    a, _, _, _, e, _ = projection.transform
     x, y = forward(projection.transform, west, top)
-    across, down = across / width, down / height
-    return cut_to_grid(image, (Projection(projection.crs, (
-        a * across, b * down, x, d * across, e * down, y)), 0, 0, width, height))
+    transform = a * across / width, 0, x, 0, e * down / height, y
+    return cut_to_grid(image, (Projection(projection.crs, transform), 0, 0, width, height))
 
 
 def cut_to_grid(image, grid):
     """The image in the rectangle of a grid, which becomes its projection."""
     projection, col, row, width, height = grid
     frame = Geometry(rectangle(col, row, col + width, row + height), projection)
-
-    def cut(band):
-        def sample(pixels):
-            values, mask = band.at(pixels)
-            if pixels.projection == projection and pixels.is_grid and (
-                    col < pixels.x.min() and pixels.x.max() < col + width
-                    and row < pixels.y.min() and pixels.y.max() < row + height):
-                return values, mask
-            return values, both(mask, inside(frame, pixels))
-        return band.but(sample, projection=projection)
-    return image.replace(bands=each(cut, image), geometry=frame, grid=grid)
+    return set_default_projection(clip(image, frame), projection, None, None).replace(grid=grid)
 
 
 @algorithm('Image.pixelLonLat')
 def pixel_lon_lat():
+    """Bands longitude and latitude."""
     def sample(axis, pixels):
-        return np.broadcast_to(pixels.coordinates(WGS84)[axis], pixels.shape), None
+        return np.broadcast_to(pixels.coordinates(WGS84)[axis], pixels.shape), np.True_
     return Image([Band(name, DOUBLE, WGS84, functools.partial(sample, axis))
                   for axis, name in enumerate(('longitude', 'latitude'))])
 
@@ -481,7 +449,7 @@ def paint(image, collection, color):
             values, mask = band.at(pixels)
             values = np.array(np.broadcast_to(values, pixels.shape))
             for geometry, number in shapes:
-                values[find_inside(geometry, pixels)] = number
+                values[inside(geometry, pixels)] = number
             return values, mask
         numbers = [int(number) for _, number in shapes] or [0]
         kind = result_type('max', band.type, PixelType('int', min(numbers), max(numbers)))
@@ -501,20 +469,22 @@ def three(value):
 
 def stretched(band, low, high, gamma):
     """The band in bytes: 0 for low, 255 for high."""
-    if band.type == BYTE and (low in (0, None), high in (255, None), gamma) == (True, True, None):
+    low = band.type.low or 0 if low is None else low
+    high = band.type.high or 1 if high is None else high
+    if (band.type, low, high, gamma or 1) == (BYTE, 0, 255, 1):
         return band
-    if low is None:
-        low = band.type.low or 0
-    if high is None:
-        high = 1 if band.type.high is None else band.type.high
     return pointwise(lambda values: np.floor(
         255 * np.clip((values - low) / (high - low), 0, 1) ** (1 / (gamma or 1)) + .5), BYTE, band)
 
 
-def painted(band, channel):
-    """A band of bytes in one channel of a palette, whose colours lie from 0 to 255."""
-    return pointwise(lambda values: np.rint(np.interp(
-        values, np.linspace(0, 255, len(channel)), channel)), BYTE, band)
+def painted(band, palette):
+    """Bands of red, green and blue of a band of bytes; the colours lie from 0 to 255."""
+    colors = palette.split(',') if isinstance(palette, str) else palette
+    colors = [ImageColor.getrgb(re.sub('^(?=[0-9A-Fa-f]{6}$)', '#', color.strip()))
+              for color in colors]
+    places = np.linspace(0, 255, len(colors))
+    return [pointwise(lambda values, channel=channel: np.rint(np.interp(values, places, channel)),
+                      BYTE, band) for channel in zip(*colors)]
 
 
 @algorithm('Image.visualize')
@@ -528,11 +498,7 @@ def visualize(image, bands, gain, bias, low, high, gamma, opacity, palette, forc
         raise EEError(f': Expected 1 or 3 bands, and 1 with a palette, got {len(chosen)}.')
     layers = [stretched(*layer) for layer in zip(chosen, three(low), three(high), three(gamma))]
     if palette:
-        colors = [part.strip() for part in (
-            palette.split(',') if isinstance(palette, str) else palette)]
-        colors = [ImageColor.getrgb(f'#{color}' if re.fullmatch('[0-9A-Fa-f]{6}', color) else color)
-                  for color in colors]
-        layers = [painted(layers[0], channel) for channel in np.array(colors).T]
+        layers = painted(layers[0], palette)
     if force_rgb and len(layers) == 1:
         layers = layers * 3
     names = ['vis-gray'] if len(layers) == 1 else ['vis-red', 'vis-green', 'vis-blue']

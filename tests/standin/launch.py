@@ -4,7 +4,6 @@
         subprocess.run([sys.executable, 'chips.py'], env=standin.environ)
         print(standin.counts()['results'])
 """
-
 import http.client
 import json
 import os
@@ -16,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from behaviour import BEHAVIOUR
 from faults import KINDS, per_kind
 
 # The options: name, value if it is not given, what it is (None for a switch), help.
@@ -24,7 +24,6 @@ OPTIONS = {
         ('seed', 0, 'N', 'seed of everything that is random'),
         ('latency', '', 'SECONDS', 'mean time of an answer: 0.2 for all requests to Earth Engine, '
          'or by kind: create=0.15,pixels=0.6,table=5,compute=1'),
-        ('latency-sigma', 0.5, 'S', 'spread of the latency, which is log-normal'),
         ('concurrency', 0, 'N', 'answer 429 to requests beyond N at once (the real limit: 40)'),
         ('rate', 0.0, 'N', 'answer 429 to requests beyond N a second (the real limit is 100)'),
         ('eager', False, None, 'evaluate when an id is created, not when its result is fetched'),
@@ -34,10 +33,9 @@ OPTIONS = {
         ('gzip', 0.0, 'P', 'share of the answers that are compressed, if the client takes it'),
         ('chunked', 0.0, 'P', 'share of the answers that have no Content-Length but chunks'),
         ('restricted', False, None, 'say in each answer that the project is in restricted mode'),
-        ('behaviour', '', 'NAME=VALUE,..', 'switches of evaluate.BEHAVIOUR'),
+        ('behaviour', '', 'NAME=VALUE,..', 'switches of behaviour.py'),
         ('tiny', False, None,
          'give one pixel or one row for each result, not evaluated (for benchmarks)'),
-        ('workers', 2, 'N', 'processes that evaluate, from the start'),
     ],
     'misbehaviour': [
         ('faults', '', 'P', 'share of the requests that suffer a fault: 0.1 for all to Earth '
@@ -147,34 +145,27 @@ class StandIn:
         home = self.folder / 'home'
         file = home / '.config' / 'earthengine' / 'credentials'
         file.parent.mkdir(parents=True, exist_ok=True)
+        project = {} if self.options['no_project'] else {'project': 'standin-project'}
+        file.write_text(json.dumps({**CREDENTIALS, **project}))
         if self.options['no_credentials']:
-            file.unlink(missing_ok=True)
-        else:
-            project = {} if self.options['no_project'] else {'project': 'standin-project'}
-            file.write_text(json.dumps({**CREDENTIALS, **project}))
-            file.chmod(0o600)
+            file.unlink()
         (home / 'sitecustomize.py').write_text(SITECUSTOMIZE)
         return str(home)
-
-    def changes(self):
-        """What the script finds different in its environment; None is for absent."""
-        home, method = self.home(), self.options['start_method']
-        changes = dict.fromkeys(ABSENT)
-        changes.update(dict.fromkeys(PROXY, f'http://127.0.0.1:{self.port}'))
-        changes.update(dict.fromkeys(AUTHORITY, str(self.folder / 'ca.pem')))
-        changes.update(HOME=home, USERPROFILE=home, NO_GCE_CHECK='true')
-        changes['PYTHONUSERBASE'] = site.getuserbase()  # lies in the home folder that is hidden
-        if method:
-            path = home, os.environ.get('PYTHONPATH')
-            changes['PYTHONPATH'] = os.pathsep.join(filter(None, path))
-            changes['STANDIN_START_METHOD'] = method
-        return changes
 
     @property
     def environ(self):
         """The environment in which a script finds the stand-in."""
-        environ = {**os.environ, **self.changes()}
-        return {name: value for name, value in environ.items() if value is not None}
+        home, method = self.home(), self.options['start_method']
+        environ = {name: value for name, value in os.environ.items() if name not in ABSENT}
+        environ.update(dict.fromkeys(PROXY, f'http://127.0.0.1:{self.port}'))
+        environ.update(dict.fromkeys(AUTHORITY, str(self.folder / 'ca.pem')))
+        environ.update(HOME=home, USERPROFILE=home, NO_GCE_CHECK='true',
+                       PYTHONUSERBASE=site.getuserbase())  # lies in the home folder that is hidden
+        if method:
+            environ['PYTHONPATH'] = os.pathsep.join(
+                filter(None, [home, os.environ.get('PYTHONPATH')]))
+            environ['STANDIN_START_METHOD'] = method
+        return environ
 
 
 def settings(options):
@@ -194,15 +185,16 @@ def settings(options):
             'broken': int(broken), 'broken_every': every}
 
 
-def switches(value):
-    """The dict in 'name=value,name=value'; the values are JSON, or else strings."""
-    if isinstance(value, dict):
-        return value
-    found = {}
-    for part in filter(None, value.split(',')):
-        name, _, text = part.partition('=')
+def switches(given):
+    """BEHAVIOUR but for a dict, or 'name=value,name=value', where values are JSON or strings."""
+    def parsed(text):
         try:
-            found[name] = json.loads(text)
+            return json.loads(text)
         except ValueError:
-            found[name] = text
-    return found
+            return text
+    if isinstance(given, str):
+        parts = [part.partition('=') for part in given.split(',') if part]
+        given = {name: parsed(text) for name, _, text in parts}
+    if unknown := given.keys() - BEHAVIOUR.keys():
+        raise ValueError(f'no switch: {", ".join(sorted(unknown))}')
+    return {**BEHAVIOUR, **given}

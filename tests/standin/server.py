@@ -3,7 +3,6 @@
 It is run by launch.py as a process of its own: reads its options, as JSON, from the first line of
 its input, prints its port, and ends when its input ends.
 """
-
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ import trustme
 
 import faults
 from service import HOSTS, Service
-from wire import Answer, error, read_request, reply
+from wire import error, read_request, reply
 
 QUICK_ACK = getattr(socket, 'TCP_QUICKACK', None)  # Linux only
 
@@ -29,6 +28,7 @@ class Connection(socketserver.BaseRequestHandler):
 
     def handle(self):
         """Open a tunnel, or do what the tests ask for."""
+        self.service = self.server.service
         try:
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.request.makefile('rb') as stream:
@@ -42,32 +42,29 @@ class Connection(socketserver.BaseRequestHandler):
 
     def control(self, request):
         """Change the options, or start counting again; gives the counts so far."""
-        service = self.server.service
-        with service.lock:
-            answer = reply(service.counts.report())
+        with self.service.lock:
+            answer = reply(self.service.counts.report())
             if request.path == '/standin/options':
-                service.set(json.loads(request.body))
+                self.service.set(json.loads(request.body))
             elif request.path == '/standin/reset':
-                service.reset()
+                self.service.reset()
         return answer
 
     def count(self, name):
         """Count something that happened to a connection."""
-        with self.server.service.lock:
-            self.server.service.counts.totals[name] += 1
+        with self.service.lock:
+            self.service.counts.totals[name] += 1
 
     def connect(self, request):
         """Answer CONNECT; to anything but Earth Engine the way is closed."""
-        host = request.path.rpartition(':')[0] if request.method == 'CONNECT' else request.path
-        with self.server.service.lock:
-            self.server.service.counts.hosts[host] += 1
+        host = request.path.rpartition(':')[0]
         if request.method == 'CONNECT' and host in HOSTS:
             self.count('connections')
             self.request.sendall(b'HTTP/1.1 200 Connection established\r\n\r\n')
             self.tunnel(host)
         else:
             self.count('refused_connections')
-            self.request.sendall(error(502, f'The stand-in does not know {host}').pack())
+            self.request.sendall(error(502, f'The stand-in does not know {request.path}').pack())
 
     def tunnel(self, host):
         """Talk TLS with a client that takes us for host."""
@@ -94,17 +91,12 @@ class Connection(socketserver.BaseRequestHandler):
         request = read_request(stream)
         if not request:
             return False
-        service = self.server.service
+        service = self.service
         kind, method = service.find(host, request)
         digest, fate = service.enter(kind, request)
-        if not fate:
-            secure.sendall(faults.INSTEAD['429'].pack())
-            return True
         time.sleep(fate.delay)
-        if fate.fault in faults.SILENT:
-            answer = Answer(status=0)
-        else:
-            answer = faults.INSTEAD.get(fate.fault) or service.answer(kind, method, request)
+        answer = faults.instead(fate.fault, service.options.behaviour) or (
+            service.answer(kind, method, request))
         slow = fate.fault in ('stall', 'drip')
         if not slow:  # before it is sent: at the limit, the client's next request could be quicker
             answer = service.leave(kind, request, digest, answer, fate.fault)

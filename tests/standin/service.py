@@ -1,10 +1,11 @@
 """Google's side of the stand-in: tokens, ids, limits and results; a request in, an Answer out."""
-
 import collections
 import functools
 import hashlib
 import importlib.util
 import json
+import multiprocessing
+import queue
 import re
 import secrets
 import threading
@@ -17,11 +18,10 @@ from typing import NamedTuple
 
 import faults
 from wire import Answer, error, reply
-from worker import Workers
 
-EARTH_ENGINE_HOSTS = 'earthengine-highvolume.googleapis.com', 'earthengine.googleapis.com'
 TOKEN_HOST, STORAGE_HOST = 'oauth2.googleapis.com', 'storage.googleapis.com'
-HOSTS = (*EARTH_ENGINE_HOSTS, TOKEN_HOST, STORAGE_HOST, 'www.googleapis.com')
+HOSTS = ('earthengine-highvolume.googleapis.com', 'earthengine.googleapis.com', TOKEN_HOST,
+         STORAGE_HOST, 'www.googleapis.com')
 CLIENT_PROJECT = '517222506229'  # of the client itself: what it names if there is no other
 REFRESH_TOKEN = '1//standin-refresh-token'  # as in launch.CREDENTIALS
 
@@ -33,30 +33,19 @@ METHODS = (
     ('POST', '/v1/projects/[^/]+/(?:thumbnails|tables)', 'create', 'create'),
     ('GET', '/v1/projects/[^/]+/thumbnails/[^/]+:getPixels', 'pixels', 'download'),
     ('GET', '/v1/projects/[^/]+/tables/[^/]+:getFeatures', 'table', 'download'),
-    ('POST', '/v1/projects/[^/]+/image:computePixels', 'pixels', 'pixels'),
-    ('POST', '/v1/projects/[^/]+/table:computeFeatures', 'table', 'features'),
 )
 ID = re.compile('projects/[^/]+/(thumbnails|tables)/[0-9a-f]{32}-[0-9a-f]{32}')
 
-DEPRECATED = {
-    'type': 'Catalog', 'stac_version': '1.0.0', 'id': 'GEE_catalog_deprecated',
-    'description': 'Deprecated Earth Engine datasets',
-    'links': [{
-        'rel': 'child', 'type': 'application/json', 'title': 'MODIS/006/MOD11A2',
-        'href': 'https://storage.googleapis.com/earthengine-stac/catalog/MODIS/'
-                'MODIS_006_MOD11A2.json',
-        'deprecated': True, 'gee:replacement_id': 'MODIS/061/MOD11A2',
-        'gee:removal_date': '2023-07-31T00:00:00Z',
-        'gee:learn_more_url': 'https://developers.google.com/earth-engine/datasets/catalog/'
-                              'MODIS_006_MOD11A2',
-    }],
-}
+CATALOG = 'https://developers.google.com/earth-engine/datasets/catalog/'
+DEPRECATED = {'links': [{
+    'rel': 'child', 'title': 'MODIS/006/MOD11A2', 'href': CATALOG + 'MODIS_006_MOD11A2',
+    'deprecated': True, 'gee:replacement_id': 'MODIS/061/MOD11A2',
+    'gee:removal_date': '2023-07-31T00:00:00Z',
+    'gee:learn_more_url': CATALOG + 'MODIS_006_MOD11A2'}]}
 MISSING_TOKEN = ('Request is missing required authentication credential. Expected OAuth 2 access '
-                 'token, login cookie or other valid authentication credential. See '
-                 'https://developers.google.com/identity/sign-in/web/devconsole-project.')
+                 'token, login cookie or other valid authentication credential.')
 NO_PERMISSION = ('Caller does not have required permission to use project {0}. Grant the caller '
-                 'the roles/serviceusage.serviceUsageConsumer role, or a custom role with the '
-                 'serviceusage.services.use permission, by visiting '
+                 'the roles/serviceusage.serviceUsageConsumer role, by visiting '
                  'https://console.developers.google.com/iam-admin/iam/project?project={0} '
                  'and then retry.')
 NOT_REGISTERED = ('Project {0} is not registered to use Earth Engine. Visit '
@@ -80,23 +69,16 @@ class Counts:
     def __init__(self):
         self.requests = collections.defaultdict(collections.Counter)  # kind -> status -> number
         self.faults = collections.defaultdict(collections.Counter)  # kind -> fault -> number
-        self.hosts = collections.Counter()  # connections by host
-        self.created, self.served = collections.Counter(), collections.Counter()  # by digest
+        self.served = set()  # digests of the requests that got their result
         self.totals = collections.Counter(dict.fromkeys((
             'connections', 'refused_connections', 'failed_handshakes', 'broken_tls', 'tokens',
             'throttled', 'most_at_once', 'results', 'bytes'), 0))
-        self.start, self.first, self.last = time.time(), None, None
-        self.history = []  # [seconds, requests in flight, results] wherever they changed
+        self.start, self.history = time.time(), []  # [seconds, requests in flight, results]
 
     def report(self):
         """All but the digests, as JSON has it."""
-        return {
-            'requests': self.requests, 'faults': self.faults, 'hosts': self.hosts, **self.totals,
-            'items_created': len(self.created), 'items_served': len(self.served),
-            'most_creates_of_one': max(self.created.values(), default=0),
-            'most_results_of_one': max(self.served.values(), default=0),
-            'start': self.start, 'first': self.first, 'last': self.last, 'history': self.history,
-        }
+        return {'requests': self.requests, 'faults': self.faults, **self.totals,
+                'items_served': len(self.served), 'history': self.history}
 
 
 class Service:
@@ -104,7 +86,9 @@ class Service:
 
     def __init__(self, options):
         self.lock = threading.Lock()
-        self.workers = Workers(options['workers'])
+        self.idle = queue.SimpleQueue()  # pipes to worker processes
+        for _ in range(2):
+            self.idle.put(start_worker())
         self.created, self.tokens = {}, {}
         self.broken = collections.defaultdict(set)  # what has been chosen, for each choice
         self.in_flight, self.bucket, self.filled = 0, 0.0, 0.0
@@ -132,21 +116,17 @@ class Service:
         return 'other', self.unknown
 
     def enter(self, kind, request):
-        """Count a request in; gives its digest and its Fate, or None if it is one too many."""
+        """Count a request in; gives its digest and its Fate."""
         name = ID.search(request.path)
         known = name and self.created.get(name[0])
         digest = known.digest if known else sha1(request.body or request.path.encode())
         with self.lock:
-            counts = self.counts
-            counts.last = time.time()
-            counts.first = counts.first or counts.last
             if kind in faults.EARTH_ENGINE:
                 if self.crowded():
-                    counts.requests[kind][429] += 1
-                    counts.totals['throttled'] += 1
-                    return digest, None
+                    return digest, faults.CROWDED
                 self.in_flight += 1
-                counts.totals['most_at_once'] = max(counts.totals['most_at_once'], self.in_flight)
+                totals = self.counts.totals
+                totals['most_at_once'] = max(totals['most_at_once'], self.in_flight)
             self.seen[kind, digest] += 1
             seen = self.seen[kind, digest]
         return digest, faults.draw(self.options, kind, request, digest, seen)
@@ -175,22 +155,24 @@ class Service:
 
     def leave(self, kind, request, digest, answer, fault):
         """Count a request out; gives its answer, which is no result when there are no more."""
+        result = kind in ('pixels', 'table')
         with self.lock:
             counts, complete = self.counts, answer.status == 200 and fault in ('', 'gzip')
-            self.in_flight -= kind in faults.EARTH_ENGINE
-            if complete and kind in ('pixels', 'table'):
-                if self.exhausted():
-                    answer = self.refusal(kind, None, request)
-                else:
-                    counts.totals['results'] += 1
-                    counts.served[digest] += 1
-            if complete and kind == 'create':
-                counts.created[digest] += 1
+            if fault == 'crowded':
+                counts.totals['throttled'] += 1
+            else:
+                self.in_flight -= kind in faults.EARTH_ENGINE
+                counts.faults[kind].update([fault] * bool(fault))
+            if complete and result and self.exhausted():
+                answer = self.refusal(kind, None, request)
+            elif complete and result:
+                counts.totals['results'] += 1
+                counts.served.add(digest)
             counts.totals['tokens'] += complete and kind == 'token'
             counts.totals['bytes'] += len(answer.body)
             counts.requests[kind][answer.status or 'none'] += 1
-            if fault:
-                counts.faults[kind][fault] += 1
+        if result and answer.status >= 400:
+            return faults.reworded(answer, answer.status, self.options.behaviour['error_body'])
         return answer
 
     def exhausted(self):
@@ -254,12 +236,11 @@ class Service:
     def create(self, request):
         """The id of a download; most errors in its expression come later, when it is fetched."""
         kind, digest, answer = request.path.rpartition('/')[2], sha1(request.body), None
+        checked = Answer()
         if self.options.eager:
             answer = checked = self.result(kind, request.body, digest)
         elif kind == 'thumbnails' and not self.options.tiny:
             checked = self.run('size', request.body)
-        else:
-            checked = Answer()
         if checked.status != 200:
             return checked
         parent = request.path.removeprefix('/v1/')
@@ -274,14 +255,6 @@ class Service:
         if not known or life and time.monotonic() - known.time > life:
             return error(404, 'Requested entity was not found.')
         return known.answer or self.result(name[1], known.body, known.digest)
-
-    def pixels(self, request):
-        """The answer to computePixels."""
-        return self.result('thumbnails', request.body, sha1(request.body))
-
-    def features(self, request):
-        """The answer to computeFeatures."""
-        return self.run('features', request.body)
 
     def result(self, kind, body, digest):
         """The bytes of an image or a table, or the error in it."""
@@ -309,7 +282,31 @@ class Service:
 
     def run(self, job, body):
         """The Answer of a worker."""
-        return self.workers.run(job, body, self.options.behaviour)
+        pipe = self.idle.get()
+        try:
+            pipe.send((job, body, self.options.behaviour))
+            return pipe.recv()
+        finally:
+            self.idle.put(pipe)
+
+
+def start_worker():
+    """A pipe to a new process that evaluates, so that the server stays quick meanwhile."""
+    context = multiprocessing.get_context('spawn')
+    ours, theirs = context.Pipe()
+    context.Process(target=work, args=(theirs,), daemon=True).start()
+    theirs.close()  # the worker ends when our end is closed, however that came about
+    return ours
+
+
+def work(pipe):
+    """Do the jobs that come through pipe until it is closed."""
+    import worker  # takes a moment: only where it is needed
+    while True:
+        try:
+            pipe.send(worker.answer(*pipe.recv()))
+        except (EOFError, BrokenPipeError):
+            return
 
 
 def sha1(content):
@@ -335,7 +332,6 @@ def read_discovery():
     document = json.loads(
         client_file('cloud_api_discovery_document.json').replace('v1alpha', 'v1'))
     methods = document['resources']['projects']['resources']
-    thumbnails = json.dumps(methods['thumbnails'])
-    methods['tables'] = json.loads(
-        thumbnails.replace('thumbnails', 'tables').replace('getPixels', 'getFeatures'))
+    methods['tables'] = json.loads(json.dumps(methods['thumbnails']).replace(
+        'thumbnails', 'tables').replace('getPixels', 'getFeatures'))
     return reply(document)

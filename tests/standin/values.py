@@ -14,19 +14,8 @@ import pyproj
 import shapely
 
 import datasets
+from behaviour import BEHAVIOUR
 
-BEHAVIOUR = {  # what is not known, or not the same everywhere, in the real service
-    'png_alpha': 'auto',  # RGBA: 'auto' where a picture has masked pixels, 'always' or 'never'
-    'mosaic_order': 'last',  # the only one: the last image of a collection is on top
-    'aggregate_limit': None,  # or 5000: elements that aggregate_array and reduceColumns accept
-    'table_limit': None,  # or 5000: rows of a CSV
-    'max_images': None,  # more images than these, mapped or reduced, are too many for a request
-    'max_images_text': 'User memory limit exceeded.',  # or 'Computation timed out.'
-    'csv_float': 'short',  # 15.3, or 'long': 15.300000000000011, 1.5E7
-    'csv_newline': '\n',
-    'csv_final_newline': True,
-    'csv_null': '',
-}
 MAX_ELEMENTS = 5000
 ALGORITHMS = {}  # name: function, called with the arguments of the signature, in its order
 
@@ -42,10 +31,7 @@ class EEError(Exception):
 
 def algorithm(name):
     """Registers a function; it may leave out arguments at the end that it has no use for."""
-    def register(function):
-        ALGORITHMS[name] = function
-        return function
-    return register
+    return lambda function: ALGORITHMS.setdefault(name, function)
 
 
 def refuse_long(count, limit=MAX_ELEMENTS):
@@ -57,34 +43,39 @@ def refuse_long(count, limit=MAX_ELEMENTS):
 def refuse_work(count):
     """Refuses to work on more images than the server was told to."""
     if BEHAVIOUR['max_images'] is not None and count > BEHAVIOUR['max_images']:
-        raise EEError(BEHAVIOUR['max_images_text'])
+        raise EEError(BEHAVIOUR['max_images_text'], BEHAVIOUR['max_images_status'])
 
 
 # ---------------------------------------------------------------- coordinate systems and places
 
 class Projection(NamedTuple):
-    """A coordinate system and the affine transform (a, b, c, d, e, f) from pixels to its units."""
+    """A coordinate system and the affine transform (a, 0, c, 0, e, f) from pixels to its units."""
     crs: str
     transform: tuple = (1, 0, 0, 0, 1, 0)
 
     def scale(self):
         """The side of a pixel in metres (a degree being one of the equator)."""
-        system, (a, b, _, d, e, _) = find_crs(self.crs), self.transform
+        system, transform = find_crs(self.crs), self.transform
         unit = 111319.49079327357 if system.is_geographic else (
             system.axis_info[0].unit_conversion_factor)
-        return unit * math.sqrt(abs(a * e - b * d))
+        return unit * math.sqrt(abs(transform[0] * transform[4]))
+
+    def with_transform(self, transform):
+        """The same with another transform."""
+        if transform[1] or transform[3]:
+            raise EEError('Projection: The stand-in knows no transform that shears or turns.')
+        return self._replace(transform=tuple(transform))
 
     def at_scale(self, metres):
         """The same with pixels of another size, from the same origin."""
-        factor = metres / self.scale()
-        return self._replace(transform=tuple(
-            value * (factor, factor, 1)[n % 3] for n, value in enumerate(self.transform)))
+        factor, (a, _, c, _, e, f) = metres / self.scale(), self.transform
+        return self.with_transform((a * factor, 0, c, 0, e * factor, f))
 
 
 WGS84 = Projection('EPSG:4326')
 
 
-@functools.lru_cache(maxsize=1000)
+@functools.cache
 def find_crs(name):
     """The pyproj.CRS of an EPSG code, SR-ORG:6974 or WKT text."""
     try:
@@ -95,48 +86,43 @@ def find_crs(name):
 
 
 def forward(transform, x, y):
-    """Pixels to units; keeps a row x and a column y as they are if the transform is not rotated."""
-    a, b, c, d, e, f = transform
-    return a * x + (b * y if b else 0) + c, (d * x if d else 0) + e * y + f
+    """Pixels to units."""
+    return transform[0] * x + transform[2], transform[4] * y + transform[5]
 
 
 def backward(transform, x, y):
     """Units to pixels."""
-    a, b, c, d, e, f = transform
-    if not b and not d:
-        return (x - c) / a, (y - f) / e
-    x, y, size = x - c, y - f, a * e - b * d
-    return (e * x - b * y) / size, (a * y - d * x) / size
+    return (x - transform[2]) / transform[0], (y - transform[5]) / transform[4]
 
 
 def warp(transform, x, y):
     """A row x and a column y of a grid in another system, by a polynomial through 12 x 12 of its
     points, much faster than PROJ at each; or by PROJ, where that isn't as exact."""
-    nodes = np.cos(np.pi * (np.arange(12) + .5) / 12)
+    nodes = np.polynomial.chebyshev.chebpts1(12)
     vander = np.polynomial.chebyshev.chebvander
     spans = [((line.min() + line.max()) / 2, np.ptp(line) / 2 or 1) for line in (x, y)]
     across, down = (vander((line.ravel() - middle) / half, 11) @ np.linalg.inv(vander(nodes, 11))
                     for line, (middle, half) in zip((x, y), spans))
     known = transform(*np.meshgrid(*(middle + half * nodes for middle, half in spans)))
-    some = np.linspace(0, x.size - 1, 4).astype(int), np.linspace(0, y.size - 1, 4).astype(int)
-    right = transform(*np.meshgrid(x.ravel()[some[0]], y.ravel()[some[1]]))
-    close = all(np.allclose(down[some[1]] @ part @ across[some[0]].T, true, rtol=1e-12, atol=1e-12)
-                for part, true in zip(known, right))
-    return tuple(down @ part @ across.T for part in known) if close else transform(
-        *(np.array(part) for part in np.broadcast_arrays(x, y)))
+    cols, rows = (np.linspace(0, line.size - 1, 4).astype(int) for line in (x, y))
+    right = transform(*np.meshgrid(x.ravel()[cols], y.ravel()[rows]))
+    if all(np.allclose(down[rows] @ part @ across[cols].T, true, rtol=1e-12, atol=1e-12)
+           for part, true in zip(known, right)):
+        return tuple(down @ part @ across.T for part in known)
+    return transform(*map(np.array, np.broadcast_arrays(x, y)))
 
 
 class Pixels:
     """Places at which an image is asked for: pixel coordinates x and y in a projection, arrays that
     broadcast to shape. Those of a grid are a row and a column, of the centres of its pixels."""
 
-    def __init__(self, projection, x, y):
-        self.projection, self.x, self.y = projection, x, y
+    def __init__(self, projection, x, y, is_grid=False):
+        self.projection, self.x, self.y, self.is_grid = projection, x, y, is_grid
         self.shape = np.broadcast_shapes(np.shape(x), np.shape(y))
-        self.is_grid = len(self.shape) == 2
         self.memo = {}
 
     def remember(self, key, make):
+        """make(), called once for a key."""
         if key not in self.memo:
             self.memo[key] = make()
         return self.memo[key]
@@ -145,28 +131,22 @@ class Pixels:
         """x and y in pixels of another projection."""
         if projection == self.projection:
             return self.x, self.y
-        return self.remember(projection, lambda: self.convert(projection))
+        return self.remember(projection, lambda: backward(
+            projection.transform, *self.units(projection.crs)))
 
-    def convert(self, projection):
+    def units(self, crs):
+        """x and y in the units of a coordinate system."""
         x, y = forward(self.projection.transform, self.x, self.y)
-        if projection.crs != self.projection.crs:
-            transform = datasets.projector(self.projection.crs, projection.crs).transform
-            if np.shape(x)[:1] == np.shape(y)[1:] == (1,) and min(np.size(x), np.size(y)) > 31:
-                x, y = self.remember(projection.crs, lambda: warp(transform, x, y))
-            else:
-                x, y = self.remember(projection.crs, lambda: transform(
-                    *(np.array(part) for part in np.broadcast_arrays(x, y))))
-        return backward(projection.transform, x, y)
+        if crs == self.projection.crs:
+            return x, y
+        transform = datasets.projector(self.projection.crs, crs).transform
+        if self.is_grid and min(self.shape) > 31:
+            return self.remember(crs, lambda: warp(transform, x, y))
+        return self.remember(crs, lambda: transform(*map(np.array, np.broadcast_arrays(x, y))))
 
     def place(self, projection):
         """The Place for a dataset with such a grid."""
         return self.remember(('place', projection), lambda: Place(self, projection))
-
-    def snapped(self, projection):
-        """The centres of the pixels of another projection that these places are in."""
-        place = self.place(projection)
-        return self.remember(('snapped', projection), lambda: Pixels(
-            projection, place.col + .5, place.row + .5))
 
 
 class Place:
@@ -175,29 +155,20 @@ class Place:
     def __init__(self, pixels, projection):
         self.pixels, self.projection = pixels, projection
 
-    @functools.cached_property
-    def col(self):
-        return np.floor(self.pixels.coordinates(self.projection)[0]).astype(np.int64)
+    def cells(self, axis):
+        """Numbers of columns (0) or rows (1)."""
+        return np.floor(self.pixels.coordinates(self.projection)[axis]).astype(np.int64)
 
-    @functools.cached_property
-    def row(self):
-        return np.floor(self.pixels.coordinates(self.projection)[1]).astype(np.int64)
-
+    col = functools.cached_property(lambda self: self.cells(0))
+    row = functools.cached_property(lambda self: self.cells(1))
     lon = property(lambda self: self.pixels.coordinates(WGS84)[0])
     lat = property(lambda self: self.pixels.coordinates(WGS84)[1])
-
-    def within(self, width, height):
-        """Where the cells are on a grid of that size; None for everywhere."""
-        if all(cells.size == 0 or 0 <= cells.min() and cells.max() < size
-               for cells, size in ((self.col, width), (self.row, height))):
-            return None
-        return (self.col >= 0) & (self.col < width) & (self.row >= 0) & (self.row < height)
 
 
 def grid_of_pixels(projection, col, row, width, height):
     """The Pixels of a rectangle of a projection's grid."""
     return Pixels(projection, np.arange(col, col + width)[None] + .5,
-                  np.arange(row, row + height)[:, None] + .5)
+                  np.arange(row, row + height)[:, None] + .5, is_grid=True)
 
 
 # ---------------------------------------------------------------- values
@@ -206,40 +177,25 @@ class Geometry:
     """A shapely geometry in the pixels of a projection."""
 
     def __init__(self, shape, projection=WGS84):
-        self.shape, self.projection = shape, projection
-
-    @functools.cached_property
-    def key(self):
-        return shapely.to_wkb(self.shape), self.projection
-
-    def __hash__(self):
-        return hash(self.key)
-
-    def __eq__(self, other):
-        return isinstance(other, Geometry) and self.key == other.key
+        self.shape, self.projection, self.known = shape, projection, {projection: shape}
 
     def to(self, projection):
-        """The shape in pixels of another projection."""
-        return self.shape if projection == self.projection else reshape(self, projection)
+        """The shape in pixels of another projection; long edges get vertices to bend at."""
+        if projection not in self.known:
+            shape, own = self.shape, self.projection
+            if own.crs != projection.crs and not shape.is_empty:
+                west, south, east, north = shape.bounds
+                shape = shape.segmentize(max(east - west, north - south) / 32 or 1)
+
+            def convert(points):
+                pixels = Pixels(own, *points.T)
+                return np.stack(pixels.coordinates(projection), axis=1)
+            self.known[projection] = shapely.transform(shape, convert)
+        return self.known[projection]
 
     def degrees(self):
+        """The shape in degrees."""
         return self.to(WGS84)
-
-
-@functools.lru_cache(maxsize=5000)
-def reshape(geometry, projection):
-    """The shape of a Geometry in another projection; long edges get vertices to bend at."""
-    shape, own = geometry.shape, geometry.projection
-    if own.crs != projection.crs and shapely.get_dimensions(shape) > 0 and not shape.is_empty:
-        west, south, east, north = shape.bounds
-        shape = shapely.segmentize(shape, max(east - west, north - south) / 32)
-
-    def convert(points):
-        x, y = forward(own.transform, points[:, 0], points[:, 1])
-        if own.crs != projection.crs:
-            x, y = datasets.projector(own.crs, projection.crs).transform(x, y)
-        return np.stack(backward(projection.transform, x, y), axis=1)
-    return shapely.transform(shape, convert)
 
 
 def rectangle(west, south, east, north):
@@ -275,8 +231,8 @@ BOOLEAN = PixelType('int', 0, 1)
 
 
 class Band:
-    """A band; sample(pixels) returns its values and its mask (None: all valid), arrays that
-    broadcast to the shape of the pixels."""
+    """A band; sample(pixels) returns its values and where they are valid, arrays that broadcast to
+    the shape of the pixels."""
 
     def __init__(self, name, type_, projection, sample, size=None):
         self.name, self.type, self.projection, self.sample = name, type_, projection, sample
@@ -284,11 +240,9 @@ class Band:
 
     def at(self, pixels):
         """sample(), which remembers its last result: many bands use one."""
-        asked, answer = self.last
-        if asked is not pixels:
-            answer = self.sample(pixels)
-            self.last = pixels, answer
-        return answer
+        if self.last[0] is not pixels:
+            self.last = pixels, self.sample(pixels)
+        return self.last[1]
 
     def but(self, sample=None, name=None, type_=None, projection=None):
         """The same band but for some attributes."""
@@ -337,9 +291,11 @@ class Image(Feature):
         return self.replace(bands=bands, properties={}, asset=None)
 
     def names(self):
+        """The names of the bands."""
         return [band.name for band in self.bands]
 
     def projection(self):
+        """That of the first band."""
         return self.bands[0].projection if self.bands else WGS84
 
 
@@ -351,6 +307,7 @@ class Collection:
         self.load, self.images, self.asset, self.memo = load, images, asset, {}
 
     def elements(self, hints=()):
+        """The list of what passes the hints, and perhaps more."""
         if hints not in self.memo:
             self.memo[hints] = self.load(hints)
         return self.memo[hints]
@@ -362,17 +319,11 @@ class Collection:
                                            for element in self.elements() if element.geometry]))
 
 
-def collect(elements, images=None):
-    """The Collection of a list."""
-    if images is None:
-        images = bool(elements) and elements[0].images
-    return Collection(lambda hints: elements, images)
-
-
-def numbered(elements, images=None):
+def collect(elements):
     """The Collection of a list; elements without an index get their number."""
-    return collect([element if element.index is not None else element.replace(index=str(number))
-                    for number, element in enumerate(elements)], images)
+    elements = [element if element.index is not None else element.replace(index=str(number))
+                for number, element in enumerate(elements)]
+    return Collection(lambda hints: elements, bool(elements) and elements[0].images)
 
 
 class Date(NamedTuple):
@@ -399,13 +350,10 @@ class Filter(NamedTuple):
 
 
 class Reducer(NamedTuple):
-    """rows(columns) makes a list of outputs out of some columns of equal length without nulls,
-    stack(array) makes them out of an array of images (first axis), where NaN is null. The last
-    inputs may be null if they are optional."""
-    inputs: int
-    outputs: list
-    rows: Any
-    stack: Any = None
+    """functions, {output: function of an array, in which NaN is null, and an axis}; or, as toList
+    does, tuples of so many inputs, of which the last may be null if they are optional."""
+    functions: dict
+    inputs: int = 1
     optional: int = 0
 
 
@@ -417,47 +365,46 @@ def constant_image(value):
         value = {f'constant_{n}': number for n, number in enumerate(value)}
 
     def band(name, number):
-        kind = DOUBLE if isinstance(number, float) else PixelType('int', int(number), int(number))
-        array = np.asarray(number, None if isinstance(number, float) else np.int64)
-        return Band(name, kind, WGS84, lambda pixels: (array, None))
+        whole = not isinstance(number, float)
+        array = np.asarray(number, np.int64 if whole else None)
+        return Band(name, PixelType('int', int(number), int(number)) if whole else DOUBLE, WGS84,
+                    lambda pixels: (array, np.True_))
     return Image([band(*item) for item in (
         value if isinstance(value, dict) else {'constant': value}).items()])
 
 
 def refuse_type(name, value):
+    """The error for an argument of another type."""
     return EEError(f': Invalid type. Expected type: {name}. Actual: {type(value).__name__}.')
 
 
 def as_image(value):
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, (int, float, list, dict)):
-        return constant_image(value)
-    raise refuse_type('Image', value)
+    """An image, or that of a number."""
+    return constant_image(value) if isinstance(value, (int, float, list, dict)) else (
+        exactly('Image', Image)(value))
 
 
 def as_geometry(value):
+    """A geometry, or that of a feature or collection."""
     if isinstance(value, Collection):
         return value.region
     if isinstance(value, Feature):
         return value.geometry or Geometry(shapely.box(-180, -90, 180, 90))
-    if isinstance(value, Geometry):
-        return value
-    raise refuse_type('Geometry', value)
+    return exactly('Geometry', Geometry)(value)
 
 
 def as_collection(value):
-    if isinstance(value, Collection):
-        return value
+    """A collection, or that of an element, geometry or list of them."""
     if isinstance(value, (Feature, Geometry)):
         value = [value]
     if isinstance(value, list):
-        return numbered([item if isinstance(item, Feature) else Feature(as_geometry(item), {})
-                         for item in value])
-    raise refuse_type('FeatureCollection', value)
+        return collect([item if isinstance(item, Feature) else Feature(as_geometry(item), {})
+                        for item in value])
+    return exactly('FeatureCollection', Collection)(value)
 
 
 def as_projection(value):
+    """A projection, or that of a name or an image."""
     if isinstance(value, str):
         find_crs(value)
         return Projection(value)

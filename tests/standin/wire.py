@@ -1,5 +1,4 @@
 """Just enough HTTP/1.1: requests are read from a stream, answers are packed into bytes."""
-
 import gzip
 import json
 from dataclasses import dataclass
@@ -22,26 +21,28 @@ class Request(NamedTuple):
 
 @dataclass
 class Answer:
-    """What a request is answered with; body is bytes."""
+    """What a request is answered with."""
     body: bytes = b''
     status: int = 200
     content_type: str = 'application/json; charset=UTF-8'
 
-    def pack(self, chunked=False, zipped=False, headers=None):
+    def pack(self, chunked=False, zipped=False, restricted=False):
         """The whole answer as bytes, to be sent by a single write."""
-        body, headers = self.body, {'Content-Type': self.content_type, **(headers or {})}
+        body, headers = self.body, {'Content-Type': self.content_type}
+        if restricted:
+            headers['x-earth-engine-quota-status'] = 'parallelism_restricted=true'
         if zipped:
             body = gzip.compress(body, 1)
             headers['Content-Encoding'] = 'gzip'
         if chunked:
             parts = [body[start:start + 4096] for start in range(0, len(body), 4096)]
-            body = b''.join(b'%x\r\n%b\r\n' % (len(part), part) for part in parts) + b'0\r\n\r\n'
+            body = b''.join(b'%x\r\n%b\r\n' % (len(part), part) for part in [*parts, b''])
             headers['Transfer-Encoding'] = 'chunked'
         else:
             headers['Content-Length'] = len(body)
-        lines = [f'HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}']
-        lines += [f'{name}: {value}' for name, value in headers.items()]
-        return '\r\n'.join(lines + ['', '']).encode('latin-1') + body
+        lines = [f'HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}',
+                 *(f'{name}: {value}' for name, value in headers.items()), '', '']
+        return '\r\n'.join(lines).encode('latin-1') + body
 
 
 def read_request(stream):

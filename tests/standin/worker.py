@@ -1,139 +1,184 @@
-"""Evaluation in processes of its own, so that the server stays quick while it computes."""
-
+"""What a worker does: it evaluates the expression of a request and makes the bytes of an answer."""
+import csv
+import io
 import json
-import multiprocessing
-import queue
-import sys
 import traceback
 
-from wire import Answer, error
+import numpy as np
+import PIL.Image
+import rasterio
+
+import images
+from algorithms import to_string
+from evaluate import evaluate, to_json
+from reducers import column
+from values import BEHAVIOUR, BYTE, EEError, find_crs, grid_of_pixels, refuse_long
+from wire import Answer, error, reply
+
+MAX_SIDE = 32768
 
 
-class Workers:
-    """Some processes that evaluate; each has a pipe, and a job takes the first idle one."""
-
-    def __init__(self, number):
-        self.idle = queue.SimpleQueue()
-        context = multiprocessing.get_context('spawn')
-        for _ in range(number):
-            ours, theirs = context.Pipe()
-            context.Process(target=work, args=(theirs,), daemon=True).start()
-            theirs.close()  # the worker ends when our end is closed, however that came about
-            self.idle.put(ours)
-
-    def run(self, job, body, behaviour):
-        """The Answer to a job: a name in JOBS and the body of the request, as bytes."""
-        pipe = self.idle.get()
-        try:
-            pipe.send((job, body, behaviour))
-            return pipe.recv()
-        finally:
-            self.idle.put(pipe)
-
-
-def work(pipe):
-    """Answer the jobs that come through pipe until it is closed."""
-    import evaluate  # takes a moment: only where it is needed
-    usual = dict(evaluate.BEHAVIOUR)
-    while True:
-        try:
-            job, body, behaviour = pipe.recv()
-            evaluate.BEHAVIOUR.update({**usual, **behaviour})
-            pipe.send(attempt(JOBS[job], body, evaluate.EEError))
-        except (EOFError, BrokenPipeError):
-            return
-
-
-def attempt(job, body, refusal):
-    """The Answer of job, or of the error in it."""
+def answer(job, body, behaviour):
+    """The Answer of a job, one of JOBS, or of the error in it."""
+    BEHAVIOUR.update(behaviour)
+    body = json.loads(body)
     try:
-        return job(json.loads(body))
-    except refusal as problem:
+        return JOBS[job](body['expression'], body.get('fileFormat'), body)
+    except EEError as problem:
         return error(problem.status, str(problem))
     except Exception as problem:  # a fault of the stand-in: to be seen, and not to be retried
-        traceback.print_exc(file=sys.stderr)
+        traceback.print_exc()
         return error(400, f'The stand-in failed: {type(problem).__name__}: {problem}')
 
 
-def value(body):
-    """value:compute"""
-    import evaluate
-    result = evaluate.to_json(evaluate.evaluate(body['expression']))
-    return Answer(json.dumps({'result': result}).encode())
+def value(expression, file_format, body):
+    """What getInfo() asks for."""
+    return reply({'result': to_json(evaluate(expression))})
 
 
-def image(body):
-    """The bytes of a thumbnail or image download."""
-    import encode
-    import evaluate
-    expression = body['expression']
-    if 'grid' in body:
-        expression = on_grid(expression, body['grid'])
-    if body.get('visualizationOptions'):
-        raise evaluate.EEError('The stand-in knows no visualizationOptions.')
-    picture = evaluate.evaluate(expression)
-    content, content_type = encode.image(picture, body.get('fileFormat'), body.get('bandIds'))
-    return Answer(content, content_type=content_type)
+# ---------------------------------------------------------------- pictures
 
-
-def size(body):
+def size(expression, file_format, body):
     """What the service checks of an image before it hands out an id; other errors come later."""
-    import encode
-    import evaluate
     try:
-        picture = evaluate.evaluate(body['expression'])
-    except evaluate.EEError:
+        image = evaluate(expression)
+    except EEError:
         return Answer()
-    encode.check_size(picture)
+    check_size(image)
     return Answer()
 
 
-def table(body):
-    """The bytes of a table download."""
-    import encode
-    import evaluate
-    rows = evaluate.evaluate(body['expression'])
-    content, content_type = encode.table(rows, body.get('fileFormat'), body.get('selectors'))
-    return Answer(content, content_type=content_type)
+def check_size(image):
+    """Refuses a picture of too many pixels: a value and a byte of mask for each band."""
+    *_, width, height = images.grid_of(image)
+    if max(width, height) > MAX_SIDE:
+        raise EEError(f'Pixel grid dimensions ({width}x{height}) must be less than or equal to '
+                      f'{MAX_SIDE}.')
+    total, limit = (width * height * sum(band.type.dtype().itemsize + 1 for band in image.bands),
+                    BEHAVIOUR['download_limit'])
+    if total > limit:
+        raise EEError(f'Total request size ({total} bytes) must be less than or equal to {limit} '
+                      'bytes.')
 
 
-def features(body):
-    """table:computeFeatures, a page of GeoJSON."""
-    import evaluate
-    rows = evaluate.to_json(evaluate.evaluate(body['expression']))['features']
-    start, count = int(body.get('pageToken') or 0), int(body.get('pageSize') or 1000)
-    page = {'type': 'FeatureCollection', 'features': rows[start:start + count]}
-    if start + count < len(rows):
-        page['nextPageToken'] = str(start + count)
-    return Answer(json.dumps(page).encode())
+def picture(expression, file_format, body):
+    """An image in one of the formats of the service."""
+    image = evaluate(expression)
+    if body.get('bandIds'):
+        image = images.select(image, body['bandIds'])
+    if not image.bands:
+        raise EEError('Image has no bands.')
+    check_size(image)
+    grid, name = images.grid_of(image), file_format or 'AUTO_JPEG_PNG'
+    pixels = grid_of_pixels(*grid)
+    layers = {}  # name of a band: values in its own type, 0 where they are masked; mask
+    for band in image.bands:
+        values, mask = column(band, pixels)
+        layers[band.name] = np.where(mask, values, 0).astype(band.type.dtype()), mask
+    if name == 'NPY':
+        return encode_npy(layers)
+    if name == 'GEO_TIFF':
+        return encode_tiff(layers, grid)
+    if name not in ('PNG', 'JPEG', 'AUTO_JPEG_PNG'):
+        raise EEError(f'The stand-in knows no file format {name}.')
+    if len(layers) not in (1, 3) or any(band.type != BYTE for band in image.bands):
+        types = ', '.join(f'{band.name} {band.type.dtype()}' for band in image.bands)
+        raise EEError(f'{name}: Expected 1 or 3 bands of type uint8, as visualize() makes them, '
+                      f'got {len(layers)}: {types}.')
+    return encode_picture(list(layers.values()), name)
 
 
-def on_grid(expression, grid):
-    """The expression of an image on the grid of image:computePixels, as getThumbURL words it."""
-    affine, dimensions = grid.get('affineTransform', {}), grid['dimensions']
-    transform = [affine.get(key, 0) for key in ('scaleX', 'shearX', 'translateX',
-                                                'shearY', 'scaleY', 'translateY')]
-    placed = call('Image.reproject', image={'valueReference': expression['result']},
-                  crs=call('Projection', crs=constant(grid.get('crsCode', 'EPSG:4326'))),
-                  crsTransform=constant(transform))
-    rectangle = call('GeometryConstructors.Rectangle',
-                     coordinates=constant([0, 0, dimensions['width'], dimensions['height']]),
-                     crs=call('Image.projection', image={'valueReference': 'placed'}),
-                     geodesic=constant(False), evenOdd=constant(True))
-    clipped = call('Image.clipToBoundsAndScale', input={'valueReference': 'placed'},
-                   geometry=rectangle)
-    return {'result': 'clipped',
-            'values': {**expression['values'], 'placed': placed, 'clipped': clipped}}
+def encode_picture(layers, name):
+    """PNG or JPEG; a pixel that is masked in one band is transparent in PNG, black in JPEG."""
+    valid = np.all([mask for _, mask in layers], axis=0)
+    if name == 'AUTO_JPEG_PNG':
+        name = 'JPEG' if valid.all() else 'PNG'
+    channels = [values * valid for values, _ in layers]
+    if name == 'PNG' and BEHAVIOUR['png_alpha'] in (
+            ['always'] if valid.all() else ['always', 'auto']):
+        channels.append(valid * np.uint8(255))
+    array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
+    file = io.BytesIO()
+    options = {'compress_level': 1} if name == 'PNG' else {'quality': 90}
+    PIL.Image.fromarray(array).save(file, name, **options)
+    return Answer(file.getvalue(), content_type=f'image/{name.lower()}')
 
 
-def call(name, **arguments):
-    """A call in an expression."""
-    return {'functionInvocationValue': {'functionName': name, 'arguments': arguments}}
+def encode_npy(layers):
+    """A structured array with a field for each band, 0 where it is masked."""
+    file, first = io.BytesIO(), next(iter(layers.values()))[0]
+    array = np.zeros(first.shape, [(name, values.dtype) for name, (values, _) in layers.items()])
+    for name, (values, _) in layers.items():
+        array[name] = values
+    np.save(file, array)
+    return Answer(file.getvalue(), content_type='application/octet-stream')
 
 
-def constant(value):
-    """A constant in an expression."""
-    return {'constantValue': value}
+def encode_tiff(layers, grid):
+    """A GeoTIFF of one type for all bands; masked is 0, or NaN in floating point."""
+    projection, col, row, width, height = grid
+    kind = np.result_type(*(values.dtype for values, _ in layers.values()))
+    blank = np.nan if kind.kind == 'f' else 0
+    transform = rasterio.Affine(*projection.transform) * rasterio.Affine.translation(col, row)
+    with rasterio.MemoryFile() as memory:
+        with memory.open(driver='GTiff', width=width, height=height, count=len(layers), dtype=kind,
+                         crs=find_crs(projection.crs).to_wkt(), transform=transform,
+                         compress='deflate', zlevel=1) as file:
+            for number, (name, (values, mask)) in enumerate(layers.items(), 1):
+                file.write(np.where(mask, values, blank).astype(kind), number)
+                file.set_band_description(number, name)
+        return Answer(memory.read(), content_type='image/tiff')
 
 
-JOBS = {'value': value, 'image': image, 'size': size, 'table': table, 'features': features}
+# ---------------------------------------------------------------- tables
+
+def table(expression, file_format, body):
+    """A collection in one of the formats of the service."""
+    collection, selectors = evaluate(expression), body.get('selectors')
+    elements = collection.elements()
+    if file_format in (None, 'CSV'):
+        refuse_long(len(elements), BEHAVIOUR['table_limit'])
+        return Answer(encode_csv(elements, selectors).encode(), content_type='text/csv')
+    if file_format not in ('GEO_JSON', 'JSON'):
+        raise EEError(f'The stand-in knows no file format {file_format}.')
+    content = to_json(collection)
+    for feature in content['features'] if selectors else []:
+        feature['properties'] = {key: feature['properties'].get(key) for key in selectors}
+    return reply(content)
+
+
+def encode_csv(elements, selectors):
+    """Columns as selected, or system:index, all properties of the first element, and .geo."""
+    if not selectors:
+        first = sorted(elements[0].properties) if elements else []
+        selectors = ['system:index', *first, '.geo']
+    file, newline = io.StringIO(), BEHAVIOUR['csv_newline']
+    writer = csv.writer(file, lineterminator=newline)
+    writer.writerow(selectors)
+    writer.writerows([cell(element, name) for name in selectors] for element in elements)
+    text = file.getvalue()
+    return text if BEHAVIOUR['csv_final_newline'] else text.removesuffix(newline)
+
+
+def cell(element, name):
+    """The text of a property; a feature without geometry has one of no points."""
+    value = element.get(name)
+    if name == '.geo':
+        return json.dumps(to_json(value) if value else {'type': 'MultiPoint', 'coordinates': []},
+                          separators=(',', ':'))
+    if value is None:
+        return BEHAVIOUR['csv_null']
+    return float_text(value) if isinstance(value, float) else to_string(value)
+
+
+def float_text(value):
+    """A number of 10 decimals at most, or one as Java writes it."""
+    if BEHAVIOUR['csv_float'] == 'short':
+        return repr(round(value, 10)).removesuffix('.0')
+    if value and not 1e-3 <= abs(value) < 1e7:
+        digits, _, power = np.format_float_scientific(value, trim='0').partition('e')
+        return f'{digits}E{int(power)}'
+    return repr(value)
+
+
+JOBS = {'value': value, 'size': size, 'image': picture, 'table': table}
