@@ -94,11 +94,9 @@ def distinct(values):
 
 def get_item(items, index):
     """List.get"""
-    index = int(index)
     if not -len(items) <= index < len(items):
-        raise EEError(f': List index must be between 0 and {len(items) - 1}, or -1 and '
-                      f'{-len(items)}. Found {index}.')
-    return items[index]
+        raise EEError(f': List index must be between 0 and {len(items) - 1}. Found {index}.')
+    return items[int(index)]
 
 
 def get_entry(items, key, default):
@@ -106,12 +104,6 @@ def get_entry(items, key, default):
     if key not in items and default is None:
         raise EEError(f": Dictionary does not contain key: '{key}'.")
     return items.get(key, default)
-
-
-def flatten(items):
-    """List.flatten"""
-    return [part for item in items
-            for part in (flatten(item) if isinstance(item, list) else [item])]
 
 
 def sequence(start, end, step, count):
@@ -123,28 +115,20 @@ def sequence(start, end, step, count):
     return [start + step * n for n in range(int(count))]
 
 
-def map_list(items, function, drop_nulls):
-    """List.map"""
-    results = [function(item) for item in items]
-    return [result for result in results if result is not None or not drop_nulls]
-
-
 ALGORITHMS |= {
     'List.add': lambda items, item: [*items, item],
     'List.cat': operator.add,
     'List.contains': operator.contains,
     'List.distinct': distinct,
-    'List.flatten': flatten,
     **dict.fromkeys(('List.get', 'List.getNumber', 'List.getString'), get_item),
-    'List.join': lambda items, separator: separator.join(map(to_string, items)),
     'List.length': len, 'List.size': len,
-    'List.map': map_list,
+    'List.map': lambda items, function, drop_nulls: [
+        result for result in map(function, items) if result is not None or not drop_nulls],
     'List.reverse': lambda items: items[::-1],
     'List.sequence': sequence,
     'List.slice': lambda items, start, end, step: items[slice(
         *(None if part is None else int(part) for part in (start, end, step)))],
     'List.sort': lambda items: sorted(items),
-    'List.zip': lambda items, other: [list(pair) for pair in zip(items, other)],
     'Dictionary': lambda value: value or {},
     'Dictionary.combine': lambda first, second, overwrite: (
         {**first, **second} if overwrite else {**second, **first}),
@@ -190,12 +174,6 @@ def advance(date, delta, unit):
     return Date(day * datasets.DAY + date.value % datasets.DAY)
 
 
-def make_range(start, end):
-    """DateRange; without an end, a millisecond."""
-    start = as_date(start).value
-    return DateRange(start, start + 1 if end is None else as_date(end).value)
-
-
 ALGORITHMS |= {
     'Date': as_date,
     'Date.advance': advance,
@@ -206,7 +184,8 @@ ALGORITHMS |= {
         datasets.day_of(int(year), int(month), int(day)) * datasets.DAY),
     'Date.get': lambda date, unit: getattr(date.moment(), unit),
     'Date.millis': lambda date: date.value,
-    'DateRange': make_range,
+    'DateRange': lambda start, end: DateRange(  # without an end, a millisecond
+        as_date(start).value, as_date(start).value + 1 if end is None else as_date(end).value),
 }
 
 
@@ -238,19 +217,16 @@ def filter_dates(left_field, right_value, right_field, dates):
                   start=dates.start, end=dates.end)
 
 
-def filter_shapes(test):
-    """An algorithm that makes a Filter of a test of the shape of an element and another."""
-    def make(left_field, right_value, right_field, left_value):
-        region = as_geometry(right_value if left_value is None else left_value).degrees()
-        shapely.prepare(region)
+def filter_shapes(left_field, region, right_field):
+    """Elements that intersect a region."""
+    region = as_geometry(region).degrees()
+    shapely.prepare(region)
 
-        def passes(element):
-            if element.geometry is None:
-                return element.images  # an image without footprint is everywhere
-            shape = element.geometry.degrees()
-            return bool(test(shape, region) if left_field else test(region, shape))
-        return Filter(passes, box=None if region.is_empty else region.bounds)
-    return make
+    def passes(element):
+        if element.geometry is None:
+            return element.images  # an image without footprint is everywhere
+        return bool(region.intersects(element.geometry.degrees()))
+    return Filter(passes, box=None if region.is_empty else region.bounds)
 
 
 def filter_and(filters):
@@ -283,9 +259,7 @@ ALGORITHMS |= {f'Filter.{name}': function for name, function in {
     'stringEndsWith': make_filter(lambda left, right: (left or '').endswith(right)),
     'dateRangeContains': filter_dates,
     'calendarRange': filter_calendar,
-    'intersects': filter_shapes(lambda left, right: shapely.intersects(right, left)),
-    'contains': filter_shapes(shapely.contains),
-    'isContained': filter_shapes(shapely.within),
+    'intersects': filter_shapes,
     'and': filter_and,
     'or': lambda filters: Filter(lambda item: any(part.test(item) for part in filters)),
     'not': lambda negated: Filter(lambda item: not negated.test(item)),
@@ -320,24 +294,22 @@ SHAPES = {
     'MultiPolygon': lambda parts: shapely.union_all([polygon(part) for part in parts])}
 
 
-def at_home(geometry):
-    """Degrees with pixels of a metre at the middle of a geometry, to measure in metres."""
+def buffer(geometry, distance, error, projection):
+    """By units of a projection if one is given, else by metres."""
     y, metre = geometry.degrees().centroid.y, 1 / 111319.5
-    return Projection('EPSG:4326', (metre / math.cos(math.radians(y)), 0, 0, 0, metre, 0))
+    metres = Projection('EPSG:4326', (metre / math.cos(math.radians(y)), 0, 0, 0, metre, 0))
+    result = Geometry(geometry.to(projection or metres).buffer(distance, quad_segs=8),
+                      projection or metres)
+    return result if projection else Geometry(result.degrees())
 
 
-def by_shapely(operation, in_metres=False):
-    """An algorithm on a geometry and perhaps others: in units of a projection if one is given, else
-    in metres or in degrees."""
-    def compute(first, *rest):
-        *rest, _, projection = rest
-        working = projection or (at_home(first) if in_metres else WGS84)
-        result = operation(*(part.to(working) if isinstance(part, Geometry) else part
-                             for part in (first, *rest)))
-        if not isinstance(result, shapely.Geometry):
-            return result.item()
-        result = Geometry(result, working)
-        return result if projection else Geometry(result.degrees())
+def by_shapely(operation):
+    """An algorithm on a geometry and perhaps another, in a projection or else in degrees."""
+    def compute(*given):
+        *geometries, _, projection = given
+        result = operation(*(part.to(projection or WGS84) for part in geometries))
+        return Geometry(result, projection or WGS84) if (
+            isinstance(result, shapely.Geometry)) else result.item()
     return compute
 
 
@@ -351,9 +323,8 @@ def area(geometry, error, projection):
 SPATIAL = {  # Geometry.name and Feature.name
     'area': area,
     'bounds': by_shapely(lambda shape: rectangle(*shape.bounds)),
-    'buffer': by_shapely(lambda shape, distance: shape.buffer(distance, quad_segs=8), True),
+    'buffer': buffer,
     'centroid': by_shapely(shapely.centroid),
-    'transform': lambda geometry, projection: Geometry(geometry.to(projection), projection),
     **{name: by_shapely(getattr(shapely, name)) for name in (
         'intersection', 'union', 'difference', 'intersects', 'contains')}}
 
@@ -398,18 +369,9 @@ def copy_properties(destination, source, names):
                             if names or not name.startswith('system:')})
 
 
-def select_properties(feature, selectors, new_names, keep_geometry):
-    """The properties that are called so."""
-    found = {new: feature.properties[old] for old, new in zip(selectors, new_names or selectors)
-             if old in feature.properties}
-    return feature.replace(properties=found, geometry=feature.geometry if keep_geometry else None)
-
-
 ALGORITHMS |= {
     'Feature': lambda geometry, properties: geometry if isinstance(geometry, Feature) else Feature(
         geometry, {}).set(properties or {}),
-    'Feature.select': select_properties,
-    'Feature.setGeometry': lambda feature, geometry: feature.replace(geometry=geometry),
     **dict.fromkeys(('Element.get', 'Element.getNumber', 'Element.getString'),
                     lambda element, name: element.get(name)),
     'Element.set': lambda element, name, value: element.set({name: value}),
@@ -460,13 +422,9 @@ def map_collection(collection, function, drop_nulls):
             result = function(element)
         except EEError as error:
             raise EEError(f'Error in map(ID={element.index}):\n{error}', error.status) from None
-        if isinstance(result, Feature):
-            return result.replace(index=element.index)
-        if isinstance(result, Collection):  # for flatten()
-            result.index = element.index
-        elif result is not None or not drop_nulls:
+        if not isinstance(result, Feature) and (result is not None or not drop_nulls):
             raise EEError('Collection.map: A mapped algorithm must return a Feature or Image.')
-        return result
+        return result and result.replace(index=element.index)
 
     def load(hints):
         elements = collection.elements(hints)
@@ -486,22 +444,6 @@ def limit_collection(collection, count, key, ascending):
                               key=lambda item: comparable(item.get(key)), reverse=not ascending)
         return elements if count is None else elements[:int(count)]
     return Collection(load, collection.images)
-
-
-@algorithm('Collection.flatten')
-def flatten_collection(collection):
-    """Each index is that of the inner collection and that of the element, with _ in between."""
-    return collect([item.replace(index=f'{inner.index}_{item.index}')
-                    for inner in collection.elements()
-                    for item in as_collection(inner).elements()])
-
-
-def merge(left, right):
-    """Collection.merge"""
-    return Collection(lambda hints: [
-        item.replace(index=f'{number}_{item.index}')
-        for number, part in enumerate((left, right), 1) for item in part.elements(hints)],
-        left.images)
 
 
 def aggregate(function):
@@ -530,7 +472,6 @@ def random_points(region, count, seed):
 ALGORITHMS |= {
     'Collection': as_collection,
     'Collection.first': lambda collection: next(iter(collection.elements()), None),
-    'Collection.merge': merge, 'ImageCollection.merge': merge,
     'Collection.size': lambda collection: len(collection.elements()),
     'Collection.toList': lambda collection, count, offset: collection.elements()[
         int(offset):int(offset) + int(count)],

@@ -426,10 +426,13 @@ def ecoregions():
         for n, (code, (name, biome, biome_name, realm), shape) in enumerate(ECOREGIONS)]
 
 
-STATES = {  # ADM1_CODE: name, box
-    3217: ('Colorado', COLORADO), 3258: ('Wyoming', (-111.05, 41, -104.05, 45)),
-    3256: ('Utah', (-114.05, 37, -109.05, 41)), 3229: ('Kansas', (-102.05, 37, -94.6, 40)),
-    3244: ('New Mexico', (-109.05, 31.8, -103, 37))}
+STATES = [  # codes of country and state, their names, box
+    (259, 3217, 'United States of America', 'Colorado', COLORADO),
+    (259, 3258, 'United States of America', 'Wyoming', (-111.05, 41, -104.05, 45)),
+    (259, 3256, 'United States of America', 'Utah', (-114.05, 37, -109.05, 41)),
+    (259, 3229, 'United States of America', 'Kansas', (-102.05, 37, -94.6, 40)),
+    (259, 3244, 'United States of America', 'New Mexico', (-109.05, 31.8, -103, 37)),
+    (46, 836, 'Canada', 'Alberta', (-120, 49, -110, 60))]
 # code and name; longitude, latitude of the lower left corner; columns, rows and side of the cells;
 # its provinces. Cells of 0.03 degrees hold a dozen of MODIS, those of 0.17 about 400.
 COUNTRIES = [
@@ -458,7 +461,7 @@ QUIRKS = {  # (country, number of the region): its name
     (37, 0): 'São João d\'Aliança', (12, 0): 'Administrative unit not available',
     (12, 7): 'Administrative unit not available', (57, 3): '..', (195, 4): None,
     (81, 0): 'Administrative unit not available', (81, 1): 'Administrative unit not available',
-    (73, 4): 'Gnral. Antonio Elizalde', (73, 5): 'Milagro', (51, 11): 'Aysén',
+    (73, 4): 'Gnral. Antonio Elizalde', (73, 7): 'Milagro', (51, 11): 'Aysén',
     (263, 3): 'Isla de Margarita', (73, 11): 'Isla Puná', (260, 11): 'Islote',
     (107, 0): 'a=b&c;d%20e #1?', (233, 0): 'CON'}
 
@@ -470,9 +473,8 @@ def corner(code, column, row, lon, lat, side):
             lat + side * (row + (dice // 31 % 31 - 15) / 100))
 
 
-def region_shape(code, number, cell, points):
+def region_shape(code, number, cell, x, y):
     """The geometry of a level 2 unit: a cell, or what one of the quirks needs."""
-    x, y = points[0]
     if (code, number) == (51, 11):
         middle = modis_corner(*(32 * index + 16 for index in CLOUDY_BLOCK))
         return shapely.Point(middle).buffer(0.04, quad_segs=3)
@@ -486,9 +488,9 @@ def region_shape(code, number, cell, points):
     return cell
 
 
-def gaul(level, simplified):
-    """Rows of FAO/GAUL/2015, or of the one with 500 m less detail, at level 0, 1 or 2."""
-    units = []  # (codes, names, shape) of level 2
+def units(simplified):
+    """[(codes, names, shape)] of all level 2 units; codes and names are of levels 0, 1 and 2."""
+    found = []
     for code, country, lon, lat, columns, rows, side, provinces in COUNTRIES:
         provinces = provinces.split('|')
         for number in range(columns * rows):
@@ -496,37 +498,30 @@ def gaul(level, simplified):
             points = [corner(code, column + i, row + j, lon, lat, side)
                       for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))]
             cell = shapely.Polygon(points).buffer(0 if simplified else 0.003)
-            name = QUIRKS.get((code, number), SAINTS[(number * 5 + code) % 12])
-            province = number % len(provinces)
-            unit = 15426 if name in ('Gnral. Antonio Elizalde', 'Milagro') else code * 100 + number
-            if name == 'Milagro':
-                province = 1
-            units.append(((code, code * 10 + province, unit), (country, provinces[province], name),
-                          region_shape(code, number, cell, points)))
-    for code, (name, box) in STATES.items():
-        units.append(((259, code, code * 10), ('United States of America', name, f'{name} County'),
-                      shapely.box(*box)))
-    units.append(((46, 836, 8360), ('Canada', 'Alberta', 'Division No. 1'),
-                  shapely.box(-120, 49, -110, 60)))
-    groups = {}
-    for codes, names, shape in units:
-        key = (codes[:level + 1], names[:level + 1])
-        groups.setdefault(key, []).append(shape)
-    return sorted((gaul_row(level, codes, names, shapely.union_all(shapes))
-                   for (codes, names), shapes in groups.items()), key=lambda row: row[0])
+            name, province = QUIRKS.get((code, number), SAINTS[(number * 5 + code) % 12]), (
+                number % len(provinces))
+            unit = 15426 if code == 73 and number in (4, 7) else code * 100 + number
+            found.append(((code, code * 10 + province, unit), (country, provinces[province], name),
+                          region_shape(code, number, cell, *points[0])))
+    return found + [((country, code, code * 10), (country_name, name, f'{name} County'),
+                     shapely.box(*box)) for country, code, country_name, name, box in STATES]
 
 
-def gaul_row(level, codes, names, shape):
-    """(system:index, properties, geometry) of a unit; the index has 20 hexadecimal digits."""
-    properties = {'DISP_AREA': 'NO', 'STATUS': 'Member State', 'Shape_Area': shape.area,
-                  'Shape_Leng': shape.length, 'EXP2_YEAR': 3000, 'STR2_YEAR': 1000}
-    if level < 2:
-        properties = {key.replace('2', str(level)): value for key, value in properties.items()}
-    for n in range(level + 1):
-        properties |= {f'ADM{n}_CODE': codes[n], f'ADM{n}_NAME': names[n]}
-    mixed = scatter(*codes, len(names[-1] or '')) % 2**20
-    return (f'{mixed:020x}', {key: value for key, value in properties.items() if value is not None},
-            shape)
+def gaul(level, simplified):
+    """FAO/GAUL/2015, or the one with 500 m less detail, at level 0, 1 or 2; an index has 20 digits,
+    and a name that is None isn't there."""
+    groups, rows = {}, []
+    for codes, names, shape in units(simplified):
+        groups.setdefault((codes[:level + 1], names[:level + 1]), []).append(shape)
+    for (codes, names), shapes in groups.items():
+        shape = shapely.union_all(shapes)
+        properties = {'DISP_AREA': 'NO', 'STATUS': 'Member State', f'STR{level}_YEAR': 1000,
+                      f'EXP{level}_YEAR': 3000, 'Shape_Area': shape.area,
+                      'Shape_Leng': shape.length}
+        for n, code in enumerate(codes):
+            properties |= {f'ADM{n}_CODE': code, **({f'ADM{n}_NAME': names[n]} if names[n] else {})}
+        rows.append((f'{scatter(*codes, len(names[-1] or "")) % 2**20:020x}', properties, shape))
+    return sorted(rows, key=lambda row: row[0])
 
 
 def fields():

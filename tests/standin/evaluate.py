@@ -203,24 +203,18 @@ def feature_to_json(feature):
 
 def image_to_json(image):
     """Bands and properties."""
-    def band_to_json(band):
-        limits = {} if band.type.low is None else {'min': band.type.low, 'max': band.type.high}
-        return {'id': band.name, 'data_type': {
-                    'type': 'PixelType', 'precision': band.type.precision, **limits},
-                'crs': band.projection.crs, 'crs_transform': to_json(band.projection.transform),
-                **({'dimensions': list(band.size)} if band.size else {})}
-    own = {'system:index': image.index, 'system:footprint': image.geometry}
-    return {'type': 'Image', 'bands': [band_to_json(band) for band in image.bands],
-            'id': image.asset, 'properties': to_json({**image.properties, **own})}
+    return {'type': 'Image', 'id': image.asset, 'bands': [{
+                'id': band.name, 'data_type': {'type': 'PixelType', **band.type._asdict()},
+                'crs': band.projection.crs, 'crs_transform': to_json(band.projection.transform)}
+                for band in image.bands],
+            'properties': to_json({**image.properties, 'system:index': image.index})}
 
 
 def collection_to_json(collection):
     """All elements, if they are not too many."""
     elements = collection.elements()
     refuse_long(len(elements))
-    kind = 'ImageCollection' if collection.images else 'FeatureCollection'
-    return {'type': kind, 'id': collection.asset, 'columns': {},
-            'features': [to_json(element) for element in elements]}
+    return {'type': 'FeatureCollection', 'features': [to_json(element) for element in elements]}
 
 
 CONVERTERS = {

@@ -41,7 +41,7 @@ def scene_image(scene, asset):
                 return np.zeros((), np.int64), inside
             values, mask = scene.value(name, place)
             return values, mask & inside
-        return LeafBand(name, pixel_type(kind), projection, sample, (grid.width, grid.height))
+        return LeafBand(name, pixel_type(kind), projection, sample)
     times = {'system:time_start': scene.start, 'system:time_end': scene.end}
     return Image([band(name, *rest) for name, rest in scene.bands.items()],
                  {**scene.properties, **times},
@@ -64,7 +64,7 @@ def load_collection(name):
         except datasets.TooMany:
             refuse_long(math.inf)
         return [scene_image(scene, f'{name}/{scene.index}') for scene in scenes]
-    return Collection(load, True, name)
+    return Collection(load, images=True)
 
 
 @algorithm('Image.load')

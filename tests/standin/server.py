@@ -92,11 +92,11 @@ class Connection(socketserver.BaseRequestHandler):
         if not request:
             return False
         service = self.service
-        kind, method = service.find(host, request)
+        kind, function = service.find(host, request)
         digest, fate = service.enter(kind, request)
         time.sleep(fate.delay)
         answer = faults.instead(fate.fault, service.options.behaviour) or (
-            service.answer(kind, method, request))
+            service.answer(kind, function, request))
         slow = fate.fault in ('stall', 'drip')
         if not slow:  # before it is sent: at the limit, the client's next request could be quicker
             answer = service.leave(kind, request, digest, answer, fate.fault)

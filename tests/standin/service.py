@@ -19,21 +19,11 @@ from typing import NamedTuple
 import faults
 from wire import Answer, error, reply
 
-TOKEN_HOST, STORAGE_HOST = 'oauth2.googleapis.com', 'storage.googleapis.com'
-HOSTS = ('earthengine-highvolume.googleapis.com', 'earthengine.googleapis.com', TOKEN_HOST,
-         STORAGE_HOST, 'www.googleapis.com')
+HOSTS = ('earthengine-highvolume.googleapis.com', 'earthengine.googleapis.com',
+         'oauth2.googleapis.com', 'storage.googleapis.com', 'www.googleapis.com')
 CLIENT_PROJECT = '517222506229'  # of the client itself: what it names if there is no other
 REFRESH_TOKEN = '1//standin-refresh-token'  # as in launch.CREDENTIALS
 
-# What there is of Earth Engine: verb, path, kind it counts as, method of Service.
-METHODS = (
-    ('GET', r'/\$discovery/rest', 'discovery', 'discovery'),
-    ('GET', '/v1/projects/[^/]+/algorithms', 'algorithms', 'algorithms'),
-    ('POST', '/v1/projects/[^/]+/value:compute', 'compute', 'value'),
-    ('POST', '/v1/projects/[^/]+/(?:thumbnails|tables)', 'create', 'create'),
-    ('GET', '/v1/projects/[^/]+/thumbnails/[^/]+:getPixels', 'pixels', 'download'),
-    ('GET', '/v1/projects/[^/]+/tables/[^/]+:getFeatures', 'table', 'download'),
-)
 ID = re.compile('projects/[^/]+/(thumbnails|tables)/[0-9a-f]{32}-[0-9a-f]{32}')
 
 CATALOG = 'https://developers.google.com/earth-engine/datasets/catalog/'
@@ -105,15 +95,12 @@ class Service:
         self.broken.clear()
 
     def find(self, host, request):
-        """The kind of a request, and the method that answers it."""
-        if host == TOKEN_HOST and request.path == '/token':
-            return 'token', self.token
-        if host == STORAGE_HOST and request.path.endswith('/catalog_deprecated.json'):
-            return 'catalog', self.catalog
-        for verb, path, kind, method in METHODS:
-            if verb == request.method and re.fullmatch(path, request.path):
-                return kind, getattr(self, method)
-        return 'other', self.unknown
+        """The kind of a request, and the function that answers it."""
+        for verb, place, kind, function in METHODS:
+            if verb == request.method and re.fullmatch(place, host + request.path):
+                return kind, function
+        return 'other', lambda service, request: error(
+            404, f'The stand-in knows no {request.method} {request.path}')
 
     def enter(self, kind, request):
         """Count a request in; gives its digest and its Fate."""
@@ -145,10 +132,10 @@ class Service:
         self.bucket -= 1
         return False
 
-    def answer(self, kind, method, request):
+    def answer(self, kind, function, request):
         """What a request is answered when nothing goes wrong."""
         try:
-            return self.refusal(kind, method, request) or method(request)
+            return self.refusal(kind, request) or function(self, request)
         except Exception as problem:  # of the stand-in itself: to be seen, and not to be retried
             traceback.print_exc()
             return error(400, f'The stand-in failed: {type(problem).__name__}: {problem}')
@@ -164,7 +151,7 @@ class Service:
                 self.in_flight -= kind in faults.EARTH_ENGINE
                 counts.faults[kind].update([fault] * bool(fault))
             if complete and result and self.exhausted():
-                answer = self.refusal(kind, None, request)
+                answer = self.refusal(kind, request)
             elif complete and result:
                 counts.totals['results'] += 1
                 counts.served.add(digest)
@@ -179,7 +166,7 @@ class Service:
         """Whether --fatal-after results have been served."""
         return 0 <= self.options.fatal_after <= self.counts.totals['results']
 
-    def refusal(self, kind, method, request):
+    def refusal(self, kind, request):
         """The error for a request that may not be made, or None."""
         if kind not in faults.EARTH_ENGINE or kind == 'discovery':
             return None
@@ -188,16 +175,16 @@ class Service:
             if options.fatal_status == 401:
                 return error(401, faults.UNAUTHENTICATED)
             return error(403, NO_PERMISSION.format(project))
-        if method == self.download and not options.get_needs_token:
+        result = kind in ('pixels', 'table')
+        if result and not options.get_needs_token:
             return None
         token = headers.get('authorization', '').removeprefix('Bearer ')
         if not token:
             return error(401, MISSING_TOKEN)
         if time.monotonic() - self.tokens.get(token, -1e9) > options.token_life:
             return error(401, faults.UNAUTHENTICATED)
-        if method == self.download:
-            return None
-        if headers.get('x-goog-user-project') != project or project == CLIENT_PROJECT:
+        if not result and (headers.get('x-goog-user-project') != project
+                           or project == CLIENT_PROJECT):
             return error(403, NO_PERMISSION.format(project))
         return error(403, NOT_REGISTERED.format(project)) if options.not_registered else None
 
@@ -212,26 +199,6 @@ class Service:
         self.tokens[token] = time.monotonic()
         return reply({'access_token': token, 'expires_in': 3599, 'token_type': 'Bearer',
                       'scope': form.get('scope', '')})
-
-    def catalog(self, request):
-        """The list of deprecated datasets that the client reads at its start."""
-        return reply(DEPRECATED)
-
-    def unknown(self, request):
-        """What the stand-in does not do."""
-        return error(404, f'The stand-in knows no {request.method} {request.path}')
-
-    def discovery(self, request):
-        """What the service can do; the client builds its methods from it."""
-        return read_discovery()
-
-    def algorithms(self, request):
-        """The functions that an expression can call."""
-        return read_algorithms()
-
-    def value(self, request):
-        """The answer to getInfo."""
-        return self.run('value', request.body)
 
     def create(self, request):
         """The id of a download; most errors in its expression come later, when it is fetched."""
@@ -322,7 +289,7 @@ def client_file(name):
 
 @functools.cache
 def read_algorithms():
-    """The signatures of the functions."""
+    """The functions that an expression can call."""
     return reply(json.loads(client_file('algorithms.json')))
 
 
@@ -335,3 +302,20 @@ def read_discovery():
     methods['tables'] = json.loads(json.dumps(methods['thumbnails']).replace(
         'thumbnails', 'tables').replace('getPixels', 'getFeatures'))
     return reply(document)
+
+
+# What there is: verb, host and path, kind that it counts as, function that answers it.
+PLACE = r'earthengine(-highvolume)?\.googleapis\.com'
+PROJECT = PLACE + '/v1/projects/[^/]+/'
+METHODS = (
+    ('POST', r'oauth2\.googleapis\.com/token', 'token', Service.token),
+    ('GET', r'storage\.googleapis\.com/.*/catalog_deprecated\.json', 'catalog',
+     lambda service, request: reply(DEPRECATED)),
+    ('GET', PLACE + r'/\$discovery/rest', 'discovery', lambda service, request: read_discovery()),
+    ('GET', PROJECT + 'algorithms', 'algorithms', lambda service, request: read_algorithms()),
+    ('POST', PROJECT + 'value:compute', 'compute',
+     lambda service, request: service.run('value', request.body)),
+    ('POST', PROJECT + '(thumbnails|tables)', 'create', Service.create),
+    ('GET', PROJECT + 'thumbnails/[^/]+:getPixels', 'pixels', Service.download),
+    ('GET', PROJECT + 'tables/[^/]+:getFeatures', 'table', Service.download),
+)

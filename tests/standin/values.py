@@ -234,9 +234,9 @@ class Band:
     """A band; sample(pixels) returns its values and where they are valid, arrays that broadcast to
     the shape of the pixels."""
 
-    def __init__(self, name, type_, projection, sample, size=None):
+    def __init__(self, name, type_, projection, sample):
         self.name, self.type, self.projection, self.sample = name, type_, projection, sample
-        self.size, self.last = size, (None, None)
+        self.last = None, None
 
     def at(self, pixels):
         """sample(), which remembers its last result: many bands use one."""
@@ -247,7 +247,7 @@ class Band:
     def but(self, sample=None, name=None, type_=None, projection=None):
         """The same band but for some attributes."""
         return Band(name or self.name, type_ or self.type, projection or self.projection,
-                    sample or self.at, self.size)
+                    sample or self.at)
 
 
 class Feature:
@@ -303,8 +303,8 @@ class Collection:
     """Elements, listed on demand. A filter can be applied before a dataset lists anything: load
     takes the filters that follow, as hints."""
 
-    def __init__(self, load, images=False, asset=None):
-        self.load, self.images, self.asset, self.memo = load, images, asset, {}
+    def __init__(self, load, images=False):
+        self.load, self.images, self.memo = load, images, {}
 
     def elements(self, hints=()):
         """The list of what passes the hints, and perhaps more."""
@@ -373,9 +373,13 @@ def constant_image(value):
         value if isinstance(value, dict) else {'constant': value}).items()])
 
 
-def refuse_type(name, value):
-    """The error for an argument of another type."""
-    return EEError(f': Invalid type. Expected type: {name}. Actual: {type(value).__name__}.')
+def exactly(name, kinds):
+    """A cast that changes nothing but refuses other types."""
+    def cast(value):
+        if not isinstance(value, kinds):
+            raise EEError(f': Invalid type. Expected type: {name}. Actual: {type(value).__name__}.')
+        return value
+    return cast
 
 
 def as_image(value):
@@ -388,9 +392,7 @@ def as_geometry(value):
     """A geometry, or that of a feature or collection."""
     if isinstance(value, Collection):
         return value.region
-    if isinstance(value, Feature):
-        return value.geometry or Geometry(shapely.box(-180, -90, 180, 90))
-    return exactly('Geometry', Geometry)(value)
+    return value.geometry if isinstance(value, Feature) else exactly('Geometry', Geometry)(value)
 
 
 def as_collection(value):
@@ -404,11 +406,11 @@ def as_collection(value):
 
 
 def as_projection(value):
-    """A projection, or that of a name or an image."""
+    """A projection, or that of a name."""
     if isinstance(value, str):
         find_crs(value)
         return Projection(value)
-    return value.projection() if isinstance(value, Image) else value
+    return value
 
 
 def as_date(value):
@@ -424,15 +426,6 @@ def as_date(value):
         return Date(round(utc.timestamp() * 1000))
     except ValueError:
         raise EEError(f"Date: Bad date/time '{value}'.") from None
-
-
-def exactly(name, kinds):
-    """A cast that changes nothing but refuses other types."""
-    def cast(value):
-        if not isinstance(value, kinds):
-            raise refuse_type(name, value)
-        return value
-    return cast
 
 
 CASTS = {
