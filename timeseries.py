@@ -225,7 +225,7 @@ def send(uri, method='GET', body=None, headers=None, **_):
         try:
             text = answer.json()['error']['message']
         except (ValueError, LookupError, TypeError):
-            text = f'{answer.status_code} {answer.reason}'
+            text = re.sub('<.*?>', ' ', f'{answer.status_code} {answer.reason} {answer.text}')[:300]
         text = re.sub(r'(thumbnails|tables)/[\w-]+', r'\1/...', text)  # these ids are secrets too
         busy = answer.status_code in (408, 429, 500, 502, 503, 504) or re.search(
             'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
@@ -343,7 +343,7 @@ def get_items():
 def stop(number, frame):
     """Ends the run on Ctrl-C and SIGTERM."""
     signal.signal(number, signal.SIG_IGN)  # once is enough
-    print('\nStopped. Run it again to go on from here.', file=sys.stderr)
+    tqdm.write('Stopped. Run it again to go on from here.', file=sys.stderr)
     sys.exit(128 + number)
 
 

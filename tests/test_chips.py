@@ -93,6 +93,15 @@ def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(fold
     assert other.table('chips/chips.csv') != rows
 
 
+def test_points_do_not_depend_on_the_order_in_which_they_come(folder, new_folder, standin):
+    few = dict(POINTS_PER_ECOREGION=5, FORMAT='npy', SIZE=2)
+    folder.edit('chips.py', **few).run('chips.py')
+    standin.set(behaviour='sample_order=shuffled')
+    other = new_folder()
+    other.edit('chips.py', **few).run('chips.py')
+    assert other.files('chips') == folder.files('chips')
+
+
 def test_an_ecoregion_that_is_too_small_gives_what_it_has_and_says_so(folder):
     folder.edit('chips.py', POINTS_PER_ECOREGION=3, SPACING=25000)
     printed = folder.run('chips.py')

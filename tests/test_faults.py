@@ -47,6 +47,13 @@ def test_one_fault_in_five_requests(new_folder, standin, long, script, name, con
         assert not re.search(secret, path.read_text(errors='replace'))
 
 
+@pytest.mark.parametrize('status', [429, 500])
+@pytest.mark.parametrize('kind', ['capacity', 'aggregations'])
+def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, standin, kind, status):
+    standin.set(behaviour={'capacity_status': status})
+    test_each_fault_is_survived(folder, standin, kind)
+
+
 @pytest.mark.parametrize('kind', ['429', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset',
                                   'eof', 'truncate', 'truncate-chunked', 'stall', 'drip', 'html', 'json',
                                   'empty', '401', 'rate403', 'gzip'])
@@ -82,10 +89,11 @@ def test_a_service_that_is_gone_ends_the_run(folder, standin):
     assert sum(standin.counts()['requests']['create'].values()) == 8 * 12
 
 
-def test_a_permanent_error_is_asked_for_once(folder, standin):
-    standin.set(broken='5/40')
+@pytest.mark.parametrize('body', ['json', 'html', 'text'])
+def test_a_permanent_error_is_asked_for_once(folder, standin, body):
+    standin.set(broken='5/40', behaviour={'error_body': body})
     printed = folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py', status=1)
-    assert '5 failed: User memory limit exceeded.' in printed
+    assert re.search('5 failed: .*User memory limit exceeded.', printed)
     counts = standin.counts()
     assert sum(counts['requests']['create'].values()) <= 40
     listed = (folder.path / 'chips' / '.failed.csv').read_text().splitlines()

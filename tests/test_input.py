@@ -44,6 +44,12 @@ def test_wrong_constants(folder, standin, script, constants, words):
 
 
 @pytest.mark.parametrize('script', ['chips.py', 'timeseries.py'])
+def test_no_such_collection_whatever_the_status(folder, standin, script):
+    standin.set(behaviour={'not_found_status': 400})
+    test_wrong_constants(folder, standin, script, dict(COLLECTION='MODIS/061/MOD11A9'), 'MODIS/061/MOD11A9')
+
+
+@pytest.mark.parametrize('script', ['chips.py', 'timeseries.py'])
 def test_output_that_cannot_be_a_folder(folder, script):
     (folder.path / 'taken').write_text('a file')
     printed = folder.edit(script, OUTPUT='taken').run(script, status=1)

@@ -113,15 +113,19 @@ def test_no_geometry_is_sent_up(folder, standin):
     folder.run('timeseries.py')
 
 
-@pytest.mark.parametrize('limit,text', [(40, 'Computation timed out.'), (100, 'User memory limit exceeded.')])
-def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, limit, text):
-    few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2010-01-01')
+@pytest.mark.parametrize('body', ['json', 'html', 'text'])
+@pytest.mark.parametrize('limit,status,text', [(40, 400, 'Computation timed out.'), (100, 503, 'Computation timed out.'),
+                                               (100, 400, 'User memory limit exceeded.'),
+                                               (100, 500, 'User memory limit exceeded.')])
+def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, limit, status, text, body):
+    few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2008-01-01')
     calm = new_folder()
     calm.edit('timeseries.py', **few).run('timeseries.py')
-    standin.set(behaviour=f'max_images={limit}')
+    standin.set(behaviour={'max_images': limit, 'max_images_status': status, 'max_images_text': text,
+                           'error_body': body})
     folder.edit('timeseries.py', **few).run('timeseries.py')
     assert folder.files('timeseries') == calm.files('timeseries')
-    compare(folder, units(['Suriname']), days_between('2003-01-01', '2010-01-01'))
+    compare(folder, units(['Suriname']), days_between('2003-01-01', '2008-01-01'))
 
 
 def test_a_part_that_cannot_be_halved_fails_the_region(folder, standin):
@@ -139,3 +143,26 @@ def test_tables_are_the_same_however_the_service_writes_them(folder, standin, be
     few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2003-04-01')
     folder.edit('timeseries.py', **few).run('timeseries.py')
     compare(folder, units(['Suriname']), days_between('2003-01-01', '2003-04-01'))
+
+
+def test_a_place_that_is_never_seen_has_empty_cells_however_the_service_keeps_it(folder, standin):
+    """The fill value may be masked or not; one region of Chile is always under clouds."""
+    standin.set(behaviour='lst_fill=shown')
+    few = dict(COUNTRIES=['Chile'], START='2003-01-01', END='2003-04-01')
+    folder.edit('timeseries.py', **few).run('timeseries.py')
+    compare(folder, units(['Chile']), days_between('2003-01-01', '2003-04-01'))
+
+
+def test_a_region_with_no_pixel_centre_may_have_a_value(folder, standin):
+    few = dict(COUNTRIES=['Uruguay'], START='2003-01-01', END='2003-04-01')
+    standin.set(behaviour='no_centre=touched')
+    folder.edit('timeseries.py', **few).run('timeseries.py')
+    days = days_between('2003-01-01', '2003-04-01')
+    for row in folder.table('timeseries/regions.csv'):
+        lines = (folder.path / 'timeseries' / row['file']).read_text().splitlines()
+        shape = units(['Uruguay'])[row['id']][1]
+        if cells_of(shape).size:
+            assert lines == expected(shape, days)
+        else:
+            assert [line[:11] for line in lines[1:]] == [f'{datasets.date_of(day)},' for day in days]
+            assert any(line[11:] for line in lines[1:])
