@@ -422,6 +422,8 @@ def map_collection(collection, function, drop_nulls):
             result = function(element)
         except EEError as error:
             raise EEError(f'Error in map(ID={element.index}):\n{error}', error.status) from None
+        if isinstance(result, Collection):  # for flatten()
+            return Feature(None, {'inner': result}, element.index)
         if not isinstance(result, Feature) and (result is not None or not drop_nulls):
             raise EEError('Collection.map: A mapped algorithm must return a Feature or Image.')
         return result and result.replace(index=element.index)
@@ -444,6 +446,14 @@ def limit_collection(collection, count, key, ascending):
                               key=lambda item: comparable(item.get(key)), reverse=not ascending)
         return elements if count is None else elements[:int(count)]
     return Collection(load, collection.images)
+
+
+@algorithm('Collection.flatten')
+def flatten_collection(collection):
+    """Each index is that of the inner collection and that of the element, with _ in between."""
+    return collect([item.replace(index=f'{outer.index}_{item.index}')
+                    for outer in collection.elements()
+                    for item in outer.get('inner').elements()])
 
 
 def aggregate(function):

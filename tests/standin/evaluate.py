@@ -10,7 +10,6 @@ import numpy as np
 import shapely
 
 import reducers  # noqa: F401; it imports the modules that register what they know
-from behaviour import BEHAVIOUR  # noqa: F401
 from service import client_file
 from values import (ALGORITHMS, CASTS, WGS84, Collection, Date, EEError, Feature, Geometry, Image,
                     Projection, refuse_long)

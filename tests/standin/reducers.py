@@ -41,8 +41,7 @@ STATISTICS = {  # name: function of an array, with NaN for null, and an axis
     'sum': np.nansum, 'stdDev': np.nanstd, 'variance': np.nanvar,
     'count': lambda array, axis: (array == array).sum(axis),
     'first': first_valid, 'last': lambda array, axis: first_valid(array[::-1], axis),
-    'mode': lambda array, axis: np.apply_along_axis(most_frequent, axis, array),
-    'histogram': histogram}
+    'mode': lambda array, axis: np.apply_along_axis(most_frequent, axis, array)}
 EMPTY = {'count': 0, 'sum': 0, 'histogram': {}}  # of no values; others give null
 
 
@@ -105,7 +104,6 @@ ALGORITHMS['List.reduce'] = lambda items, reducer: next(
 
 # ---------------------------------------------------------------- regions
 
-@functools.lru_cache(maxsize=100)
 def region_pixels(geometry, projection, touched=False):
     """x and y of the pixels whose centres are in a geometry, or that it touches, as points do."""
     cells = [np.zeros((0, 2))]  # columns and rows
@@ -132,9 +130,9 @@ def blocks(shape, projection, touched=False):
         yield pixels, burn(shape, col, row, *pixels.shape, touched)
 
 
-def find_pixels(image, geometry, projection, best_effort, limit):
+@functools.lru_cache(maxsize=4)  # the images of a collection mostly have the same grid
+def find_pixels(geometry, projection, best_effort, limit, no_centre):
     """The Pixels of a region if they aren't too many."""
-    geometry = geometry or image.geometry
     if geometry is None:
         raise EEError(': The geometry of an unbounded image must be specified.')
     count = math.ceil(geometry.to(projection).area)
@@ -148,7 +146,7 @@ def find_pixels(image, geometry, projection, best_effort, limit):
     while geometry.to(projection).area > limit:
         projection = projection.at_scale(projection.scale() * 2)
     x, y = region_pixels(geometry, projection)
-    if not x.size and BEHAVIOUR['no_centre'] == 'touched':
+    if not x.size and no_centre == 'touched':
         x, y = region_pixels(geometry, projection, touched=True)
     return Pixels(projection, x, y)
 
@@ -184,7 +182,8 @@ def reduce_region(image, reducer, geometry, scale, crs, transform, best_effort, 
     if not image.bands:
         raise EEError(': Image has no bands.')
     projection = working_projection(image, crs, transform, scale)
-    pixels = find_pixels(image, geometry, projection, best_effort, limit)
+    pixels = find_pixels(geometry or image.geometry, projection, best_effort, limit,
+                         BEHAVIOUR['no_centre'])
     return named(reduce_pixels(image, reducer, pixels))
 
 
@@ -194,7 +193,7 @@ def reduce_regions(image, collection, reducer, scale, crs, transform):
     projection = working_projection(image, crs, transform, scale)
 
     def reduce(feature):
-        pixels = find_pixels(image, feature.geometry, projection, False, 1e12)
+        pixels = find_pixels(feature.geometry, projection, False, 1e12, BEHAVIOUR['no_centre'])
         results = reduce_pixels(image, reducer, pixels)
         return feature.set(results.popitem()[1] if len(results) == 1 else named(results))
     return collect([reduce(feature) for feature in collection.elements()])
