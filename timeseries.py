@@ -25,6 +25,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import pprint
 import random
 import re
 import signal
@@ -35,7 +36,7 @@ import threading
 import traceback
 import types
 import warnings
-from multiprocessing import Pool
+from multiprocessing import Pool  # or ray.util.multiprocessing, for a cluster
 
 import ee
 import google.auth.exceptions
@@ -142,17 +143,21 @@ def series(region_id, start, end):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
-SETTINGS = {name: value for name, value in globals().items() if name.isupper() and name not in
-            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
-STATE, FAILED = '.run.json', '.failed.csv'  # in OUTPUT: its settings and items; what failed and why
+SETTINGS = {name: pprint.pformat(value) for name, value in globals().items()  # for the results
+            if name.isupper() and name not in
+            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}
+STATE = '.run.json'  # in OUTPUT: its SETTINGS and items
+FAILED = '.failed.csv'  # in OUTPUT: file ('' for the whole run), reason, 'later' or '' for never
 SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
          'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
-alarm = getattr(signal, 'alarm', int)  # Windows has none, and waits for a request that trickles
+REFUSALS = ee.EEException, PermissionError, google.auth.exceptions.GoogleAuthError
+alarm = getattr(signal, 'alarm', int)  # int does nothing: Windows waits for what trickles
 folder = pathlib.Path(OUTPUT)
 session = requests.Session()  # the connections of this process, never shared, not even by a fork
+session.auth = lambda request: request  # or ~/.netrc might replace our token
 credentials = http = None  # set by start()
 deadline = 330  # seconds: getRequests() may need 300, the service's limit; begin() lowers it
-saved = []  # names of complete files that commit() has yet to put in place
+saved = []  # names of complete files, still NAME.part, that commit() has yet to put in place
 
 
 def check(fine, sentence):
@@ -167,10 +172,13 @@ def save(name, make):
         raise ValueError(f'{name!r} is no plain file name')
     if name not in saved and not (folder / name).exists():
         body = make()
-        with open(folder / f'{name}.part', 'wb') as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+        try:
+            with open(folder / f'{name}.part', 'wb') as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+        except OSError as error:
+            raise PermissionError(f'{folder / name} can\'t be written: {error.strerror}') from None
         saved.append(name)
 
 
@@ -193,13 +201,9 @@ def download(url, kind):
     return body
 
 
-class Late(Exception):
-    """Raised at the deadline; no OSError, which os.path.exists() in a library takes for a no."""
-
-
 def late(*_):
-    """Breaks off a request; the system calls it when alarm() is up."""
-    raise Late
+    """Ends a request at the deadline; not by an OSError, which os.path.exists() takes for a no."""
+    raise multiprocessing.TimeoutError
 
 
 def send(uri, method='GET', body=None, headers=None, **_):
@@ -209,23 +213,26 @@ def send(uri, method='GET', body=None, headers=None, **_):
     and ee.EEException, with the service's words, where this request can never pass.
     """
     try:
-        try:
-            alarm(deadline)
+        try:  # a second one: it may go off until alarm(0) is done
+            alarm(math.ceil(deadline))
             answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
         finally:
             alarm(0)
-    except (requests.RequestException, Late) as error:  # its text may hold the URL, a secret
+    except (requests.RequestException, multiprocessing.TimeoutError) as error:
+        # not its text, which may hold the URL, a secret
         raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
-    size = answer.raw.tell()
+    size = answer.raw.tell()  # of what came, before it was unzipped
     if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
         raise ConnectionError('no complete answer')
-    if answer.ok and re.match(rb'\s*($|<!doctype|<html|{\s*"error")', answer.content, re.I):
+    if answer.ok and (re.match(rb'\s*($|<!doctype|<html|{\s*"error")', answer.content, re.I)
+                      or method == 'POST' and not answer.content.rstrip().endswith(b'}')):
         raise ConnectionError('nothing or an error page in place of an answer')
     if not answer.ok:
         try:
-            text = answer.json()['error']['message']
+            text = str(answer.json()['error']['message'])
         except (ValueError, LookupError, TypeError):
-            text = re.sub('<.*?>', ' ', f'{answer.status_code} {answer.reason} {answer.text}')[:300]
+            text = re.sub('(?is)<style.*?</style>|<.*?>', ' ', answer.text)[:300]
+            text = f'{answer.status_code} {answer.reason} {text}'
         text = re.sub(r'(thumbnails|tables)/[\w-]+', r'\1/...', text)  # these ids are secrets too
         busy = answer.status_code in (408, 429, 500, 502, 503, 504) or re.search(
             'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
@@ -233,6 +240,7 @@ def send(uri, method='GET', body=None, headers=None, **_):
             raise ConnectionError(text)
         if answer.status_code == 403:
             raise PermissionError(text)
+        # google.auth deals with what is left, a 401 and the answers of the token's server
         if answer.status_code != 401 and uri.startswith(ee.data.HIGH_VOLUME_API_BASE_URL):
             raise ee.EEException(text)
     return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
@@ -252,23 +260,24 @@ def start():
     http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
 
 
-def begin(parents_credentials, parents_folder):
+def begin(parents_credentials, parents_cwd):
     """Readies a worker process."""
     global credentials, deadline
     credentials, deadline = parents_credentials, DEADLINE
-    os.chdir(parents_folder)  # on a cluster workers start elsewhere
+    os.chdir(parents_cwd)  # on a cluster workers start elsewhere
     parent = multiprocessing.parent_process()  # None on a cluster
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         hold(False)
+        # this process ends with its parent, even one that is killed
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
         warnings.simplefilter('ignore')
 
 
 def work(index, item):
-    """Calls getResult() in a worker; if it fails, notes why in FAILED, for file '' if all would."""
+    """Calls getResult() in a worker; if it fails, notes why in FAILED."""
     try:
         if not http:
             retry_call(start, **PATIENCE, logger=None)
@@ -277,8 +286,8 @@ def work(index, item):
         commit(last=item['file'])
     except (Exception, SystemExit) as error:
         later = isinstance(error, ConnectionError)
-        fatal = (isinstance(error, (OSError, google.auth.exceptions.GoogleAuthError)) and not later
-                 or getattr(error.__context__, 'status_code', None) == 401)
+        fatal = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
+                 or getattr(error.__context__, 'status_code', None) == 401)  # ee has wrapped it
         try:
             for name in saved:
                 os.remove(folder / f'{name}.part')
@@ -292,7 +301,7 @@ def work(index, item):
 def explain(error):
     """Says in a line what went wrong, and where if it is a mistake in this file."""
     text = ' '.join(str(error).split()) or type(error).__name__
-    if isinstance(error, (ee.EEException, OSError, google.auth.exceptions.GoogleAuthError)):
+    if isinstance(error, (*REFUSALS, ConnectionError)):
         return text
     frames = traceback.extract_tb(error.__traceback__)
     line = [frame.lineno for frame in frames if frame.filename == __file__][-1]
@@ -300,34 +309,37 @@ def explain(error):
 
 
 def look(items):
-    """Returns the (index, item) that wait for a result, and failures, {file: (reason, later)}."""
-    with open(folder / FAILED, newline='', encoding='utf-8') as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3]  # the last may be half written
+    """Returns the (index, item) left to fetch, and {file: (reason, later)} of all that lack."""
+    with open(folder / FAILED, newline='', encoding='utf-8', errors='replace') as file:
+        noted = {row[0]: row[1:] for row in csv.reader(file) if len(row) == 3}  # no half row
+    check('' not in noted, noted.get('', [''])[0])
     there = set(os.listdir(folder))
-    failures = {name: (reason, later) for name, reason, later in rows if name not in there}
-    return [(index, item) for index, item in enumerate(items) if item['file'] not in there
-            and failures.get(item['file'], ('', 'later'))[1]], failures
+    unknown = 'not saved: its process was killed, or getResult() has not called save()', 'later'
+    lost = {item['file']: noted.get(item['file'], unknown)
+            for item in items if item['file'] not in there}
+    return [job for job in enumerate(items) if lost.get(job[1]['file'], ('', ''))[1]], lost
 
 
 def get_items():
     """Returns the items that the folder was begun with if it has results, or else new ones."""
     there = set(os.listdir(folder))
-    settings = json.loads(json.dumps(SETTINGS, default=repr))  # as they are when read again
+    before, items = {}, []
     if STATE in there:
         before, items = json.loads((folder / STATE).read_text('utf-8'))
-        if any(item['file'] in there for item in items):
-            changed = [name for name in {**before, **settings}
-                       if before.get(name) != settings.get(name)]
-            check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
-                               'with. Change it back, or set OUTPUT to a new folder.')
-            print(f'Going on with the {len(items)} items that {OUTPUT} was begun with.')
-            return items
+    if any(item['file'] in there for item in items):
+        changed = sorted({name for name, _ in before.items() ^ SETTINGS.items()})
+        check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
+                           'with. Change it back, or set OUTPUT to a new folder.')
+        print(f'Going on with the {len(items)} items that {OUTPUT} was begun with.')
+        return items
     retry_call(start, **PATIENCE)
     items = retry_call(getRequests, **PATIENCE)
     check(items, 'getRequests() found nothing to do.')
     names = {item['file'].casefold() for item in items} - {'', INDEX.casefold()}
     check(len(names) == len(items),
           f"getRequests(): each item needs a 'file' of its own, and none may be '' or '{INDEX}'.")
+    check(STATE in there or not there & {item['file'] for item in items},
+          f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
     for name in there & {STATE, INDEX}:
         os.remove(folder / name)
     table = io.StringIO()
@@ -335,7 +347,7 @@ def get_items():
     writer.writeheader()
     writer.writerows(items)
     save(INDEX, table.getvalue().encode)
-    save(STATE, json.dumps([settings, items], ensure_ascii=False).encode)
+    save(STATE, json.dumps([SETTINGS, items], ensure_ascii=False).encode)
     commit(last=STATE)
     return items
 
@@ -379,16 +391,16 @@ def run(items, waiting, processes):
         fan.start()
         for second in itertools.count():
             fan.join(1)
-            ready, codes = not fan.is_alive(), [worker.exitcode or 0 for worker in workers]
-            waiting, failures = look(items)
+            ready = not fan.is_alive()  # before look(), so that it sees the last results
+            waiting, lost = look(items)
             bar.update(len(items) - len(waiting) - bar.n)
             if not terminal and (ready or second % 30 == 0):
                 print(bar, file=sys.stderr)
-            check('' not in failures, failures.get('', [''])[0])
-            full = max(codes, default=0)  # negative for a signal
-            check(full <= 0, f'{OUTPUT} can\'t be written: {os.strerror(full)}')
-            final = [reason for reason, later in failures.values() if not later]
-            check(len(final) < 25 or len(final) + len(waiting) < len(items),  # they are random ones
+            codes = [worker.exitcode or 0 for worker in workers]  # negative for a signal
+            check(max(codes, default=0) <= 0,
+                  f'{OUTPUT} can\'t be written: {os.strerror(max(codes, default=0))}')
+            final = [reason for reason, later in lost.values() if not later]
+            check(len(final) < 25 or len(lost) < len(items),  # none is done; they are random ones
                   f'The first {len(final)} all failed, the last of them: {"".join(final[-1:])}')
             if ready or any(codes):
                 return not any(codes)
@@ -417,7 +429,8 @@ def main():
             part.unlink()
         (folder / FAILED).write_text('')
     except (OSError, sqlite3.Error) as error:
-        sys.exit(f'{OUTPUT}: another run is at work here.' if 'locked' in str(error) else
+        locked = str(error) == 'database is locked'
+        sys.exit(f'{OUTPUT}: another run is at work here.' if locked else
                  f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
     try:
         items = get_items()
@@ -429,19 +442,19 @@ def main():
                       'less.', file=sys.stderr)
                 processes, before = processes - 1, math.inf
     except Exception as error:
-        sys.exit(explain(error) + ('' if http else ' (To sign in: earthengine authenticate. To name'
-                 ' a project: earthengine set_project ID, or PROJECT at the top of this file.)'))
-    waiting, failures = look(items)
-    lost = {item['file']: ('getResult() has not saved it', '') for _, item in waiting} | failures
+        refused = not http and isinstance(error, REFUSALS)
+        sys.exit(explain(error) + refused * ' (To sign in: earthengine authenticate. To name a '
+                 'project: earthengine set_project ID, or PROJECT at the top of this file.)')
+    lost = look(items)[1]
     print(f'{len(items) - len(lost)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
     reasons = collections.Counter(reason for reason, _ in lost.values())
     for reason, count in reasons.most_common(20):
         names = [name for name in lost if lost[name][0] == reason][:3]
         print(f'{count} failed: {reason} ({", ".join(names)}{", ..." * (count > 3)})',
               file=sys.stderr)
-    check(not lost, f'Run it again to try these again; {OUTPUT}/{FAILED} lists all of them.')
+    check(not lost, f'Run it again to try these again; {OUTPUT}/{FAILED} lists each failure.')
 
 
 if __name__ == '__main__':  # a cluster imports this file by name, or it gets a copy with each item
-    script = os.path.splitext(os.path.basename(__file__))[0]
+    script = pathlib.Path(__file__).stem
     (main if Pool == multiprocessing.Pool else importlib.import_module(script).main)()

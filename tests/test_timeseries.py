@@ -113,10 +113,9 @@ def test_no_geometry_is_sent_up(folder, standin):
     folder.run('timeseries.py')
 
 
-@pytest.mark.parametrize('body', ['json', 'html', 'text'])
-@pytest.mark.parametrize('limit,status,text', [(40, 400, 'Computation timed out.'), (100, 503, 'Computation timed out.'),
-                                               (100, 400, 'User memory limit exceeded.'),
-                                               (100, 500, 'User memory limit exceeded.')])
+@pytest.mark.parametrize('limit,status,text,body', [
+    (40, 400, 'Computation timed out.', 'json'), (100, 503, 'Computation timed out.', 'html'),
+    (100, 400, 'User memory limit exceeded.', 'html'), (100, 500, 'User memory limit exceeded.', 'text')])
 def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, limit, status, text, body):
     few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2008-01-01')
     calm = new_folder()
