@@ -143,9 +143,9 @@ def series(region_id, start, end):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
-SETTINGS = {name: pprint.pformat(value) for name, value in globals().items()  # for the results
-            if name.isupper() and name not in
-            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}
+SETTINGS = {name: pprint.pformat(value, width=1)  # sets are sorted only where lines are full
+            for name, value in globals().items() if name.isupper() and name not in
+            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
 STATE = '.run.json'  # in OUTPUT: its SETTINGS and items
 FAILED = '.failed.csv'  # in OUTPUT: file ('' for the whole run), reason, 'later' or '' for never
 SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
@@ -224,9 +224,9 @@ def send(uri, method='GET', body=None, headers=None, **_):
     size = answer.raw.tell()  # of what came, before it was unzipped
     if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
         raise ConnectionError('no complete answer')
-    if answer.ok and (re.match(rb'\s*($|<!doctype|<html|{\s*"error")', answer.content, re.I)
-                      or method == 'POST' and not answer.content.rstrip().endswith(b'}')):
-        raise ConnectionError('nothing or an error page in place of an answer')
+    if answer.ok and ':get' not in uri and not re.fullmatch(  # download() looks at :getPixels, ...
+            rb'\s*{(?!\s*"error").*}\s*', answer.content, re.S):
+        raise ConnectionError('something else in place of an answer')
     if not answer.ok:
         try:
             text = str(answer.json()['error']['message'])

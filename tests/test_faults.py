@@ -56,7 +56,7 @@ def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, standin, kin
 
 @pytest.mark.parametrize('kind', ['429', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset',
                                   'eof', 'truncate', 'truncate-chunked', 'stall', 'drip', 'html', 'json',
-                                  'empty', '401', 'rate403', 'gzip'])
+                                  'junk', 'empty', '401', 'rate403', 'gzip'])
 def test_each_fault_is_survived(folder, standin, kind):
     hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=6, SIZE=16, FORMAT='tif', DEADLINE=1, PROCESSES=8)
     share = 0.1 if kind == '401' else 0.3  # three refusals of a token in a row are final

@@ -71,6 +71,22 @@ def test_a_changed_constant_is_refused_by_name(folder, standin):
     assert folder.files('chips') == before
 
 
+def test_results_of_unknown_origin_are_not_taken_for_ours(folder):
+    (folder.path / 'chips').mkdir()
+    (folder.path / 'chips' / 'chip_00001.png').write_bytes(b'of another year')
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py', status=1)
+    assert 'another origin' in printed and len(printed.splitlines()) == 1
+    assert folder.files('chips') == {'chip_00001.png': b'of another year'}
+
+
+def test_a_constant_that_is_a_set_stays_the_same(folder):
+    """Its order is another one in each process."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
+    folder.replace('chips.py', 'SEED = 0', "STATES = {'Colorado', 'Utah', 'Kansas', 'Nevada'}\nSEED = 0")
+    for _ in range(3):
+        folder.run('chips.py')
+
+
 def test_a_folder_with_no_result_yet_binds_nobody(folder):
     folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, BANDS=['R', 'G', 'X']).run('chips.py', status=1)
     folder.edit('chips.py', BANDS=['R', 'G', 'B'], FORMAT='jpg').run('chips.py')

@@ -113,7 +113,9 @@ def test_killed_at_random_moments(folder, calm, standin, long):
         except ProcessLookupError:
             pass
         out, err = run.communicate(timeout=60)
-        assert 'Traceback' not in err and not alive(run.pid, seconds=5)
+        # an orphan may say that its pipe is broken
+        assert victim == 'parent' or 'Traceback' not in err
+        assert not alive(run.pid, seconds=5)
         if turn % 5 == 4:  # begin again, so that there is something to kill
             for path in list((folder.path / 'chips').glob('*.png'))[::2]:
                 path.unlink()

@@ -53,6 +53,12 @@ def test_project_constant_is_used(folder, standin):
     folder.edit('chips.py', PROJECT='standin-project', **CHIPS).run('chips.py')
 
 
+def test_a_netrc_file_does_not_replace_the_token(folder, standin):
+    (folder.path / 'netrc').write_text('default login anonymous password guest\n')
+    folder.standin = type('', (), {'environ': {**standin.environ, 'NETRC': str(folder.path / 'netrc')}})
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
+
+
 def test_log_of_a_run_without_a_terminal_is_readable(folder):
     printed = folder.edit('chips.py', **CHIPS).run('chips.py')
     assert '\r' not in printed and re.search(r'20/20 \[', printed)
