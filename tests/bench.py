@@ -1,6 +1,6 @@
 """How close chips.py comes to the limit, beside the pattern as published, on the local stand-in.
 
-    python tests/bench.py        all six items, about 25 minutes
+    python tests/bench.py        all six items, about 20 minutes
     python tests/bench.py 1 4    items 1 and 4
 
 prints a table in Markdown. With W workers and a service that takes L seconds for an item, N items
