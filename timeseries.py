@@ -17,11 +17,10 @@ import collections
 import contextlib
 import csv
 import datetime
-import importlib
 import io
 import itertools
 import json
-import math
+import logging
 import multiprocessing
 import os
 import pathlib
@@ -44,7 +43,6 @@ import google_auth_httplib2
 import httplib2
 import requests
 from retry import retry
-from retry.api import retry_call
 from tqdm import tqdm
 
 # run
@@ -103,7 +101,7 @@ def days(text):
         sys.exit(f"START, END: {text!r} is no date like '2000-01-31'.")
 
 
-@retry(**PATIENCE, logger=None)
+@retry(**PATIENCE)
 def getResult(index, region):
     """Saves the series of a region: date, value with DECIMALS, empty where nothing was seen."""
     def table():
@@ -143,21 +141,20 @@ def series(region_id, start, end):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
-SETTINGS = {name: pprint.pformat(value, width=1)  # sets are sorted only where lines are full
+settings = {name: pprint.pformat(value, width=1)  # sets are sorted only where lines are full
             for name, value in globals().items() if name.isupper() and name not in
             ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
-STATE = '.run.json'  # in OUTPUT: its SETTINGS and items
-FAILED = '.failed.csv'  # in OUTPUT: file ('' for the whole run), reason, 'later' or '' for never
-SIGNS = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
+signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
          'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
-REFUSALS = ee.EEException, PermissionError, google.auth.exceptions.GoogleAuthError
-alarm = getattr(signal, 'alarm', int)  # int does nothing: Windows waits for what trickles
+refusals = ee.EEException, PermissionError, google.auth.exceptions.GoogleAuthError
 folder = pathlib.Path(OUTPUT)
-session = requests.Session()  # the connections of this process, never shared, not even by a fork
+state = folder / '.run.json'  # its settings and items
+failed = folder / '.failed.csv'  # rows of file, why it's missing, 'again', 'never' or 'end the run'
+session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
 credentials = http = None  # set by start()
 deadline = 330  # seconds: getRequests() may need 300, the service's limit; begin() lowers it
-saved = []  # names of complete files, still NAME.part, that commit() has yet to put in place
+saved = {}  # the files of the item in work, {name: bytes}
 
 
 def check(fine, sentence):
@@ -167,43 +164,51 @@ def check(fine, sentence):
 
 
 def save(name, make):
-    """Writes the bytes that make() returns as OUTPUT/name; doesn't call it if the file is there."""
-    if os.path.basename(name) != name:
-        raise ValueError(f'{name!r} is no plain file name')
+    """Keeps the bytes that make() returns as OUTPUT/name; doesn't call it if the file is there."""
+    check(os.path.basename(name) == name, f'{name!r} is no plain file name.')
     if name not in saved and not (folder / name).exists():
-        body = make()
-        try:
-            with open(folder / f'{name}.part', 'wb') as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
-        except OSError as error:
-            raise PermissionError(f'{folder / name} can\'t be written: {error.strerror}') from None
-        saved.append(name)
+        saved[name] = make()
 
 
-def commit(last=None):
-    """Puts what save() wrote in place; the file called last, which makes an item done, at last."""
-    for name in sorted(saved, key=lambda name: name == last):
-        os.replace(folder / f'{name}.part', folder / name)
-    saved.clear()
+def put(name, body):
+    """Writes OUTPUT/name, whole or not at all."""
+    part = folder / f'{name}.part'
+    try:
+        with open(part, 'wb') as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+        os.replace(part, folder / name)
+    except OSError as error:
+        raise PermissionError(f"{folder / name} can't be written: {error.strerror}") from None
 
 
 def download(url, kind):
-    """Returns the bytes behind url if they are what kind says: one of SIGNS or a CSV's header."""
+    """Returns the bytes behind url if they are what kind says: one of signs or a CSV's header."""
     response, body = http.request(url)
     if response.status == 401:
         raise PermissionError('401 Unauthorized')
-    start, end = SIGNS.get(kind, (b'', b''))
+    start, end = signs.get(kind, (b'', b''))
     if not (body.startswith(start) and body.endswith(end) if start else
             body.split(b'\n')[0].strip() == kind.encode()):
         raise ConnectionError(f'the service sent something else than {kind}')
     return body
 
 
-def late(*_):
-    """Ends a request at the deadline; not by an OSError, which os.path.exists() takes for a no."""
-    raise multiprocessing.TimeoutError
+@contextlib.contextmanager
+def limit(seconds):
+    """Makes a ConnectionError of what keeps an answer from coming, whole and within seconds."""
+    alarm = getattr(signal, 'alarm', int)  # int does nothing: Windows waits for what trickles
+    try:
+        try:  # a second one: it may go off until alarm(0) is done
+            alarm(int(seconds) + 1)
+            yield
+        finally:
+            alarm(0)
+    except (requests.RequestException, google.auth.exceptions.TransportError,
+            KeyboardInterrupt) as error:  # the last is the alarm
+        # not its text, which may hold the URL, a secret
+        raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
 
 
 def send(uri, method='GET', body=None, headers=None, **_):
@@ -212,29 +217,21 @@ def send(uri, method='GET', body=None, headers=None, **_):
     Raises ConnectionError where another try may help, PermissionError where only the user can,
     and ee.EEException, with the service's words, where this request can never pass.
     """
-    try:
-        try:  # a second one: it may go off until alarm(0) is done
-            alarm(math.ceil(deadline))
-            answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
-        finally:
-            alarm(0)
-    except (requests.RequestException, multiprocessing.TimeoutError) as error:
-        # not its text, which may hold the URL, a secret
-        raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
-    size = answer.raw.tell()  # of what came, before it was unzipped
-    if int(answer.headers.get('Content-Length', size)) != size:  # urllib3 1 lets this pass
-        raise ConnectionError('no complete answer')
-    if answer.ok and ':get' not in uri and not re.fullmatch(  # download() looks at :getPixels, ...
-            rb'\s*{(?!\s*"error").*}\s*', answer.content, re.S):
-        raise ConnectionError('something else in place of an answer')
+    with limit(deadline):
+        answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
+        came = answer.raw.tell()  # bytes, before they were unzipped
+        whole = int(answer.headers.get('Content-Length', came)) == came  # urllib3 1 doesn't look
+        # download() looks at results; all else is JSON, or json() raises a RequestException
+        if not whole or answer.ok and ':get' not in uri and 'error' in answer.json():
+            raise requests.ConnectionError
     if not answer.ok:
         try:
             text = str(answer.json()['error']['message'])
-        except (ValueError, LookupError, TypeError):
-            text = re.sub('(?is)<style.*?</style>|<.*?>', ' ', answer.text)[:300]
-            text = f'{answer.status_code} {answer.reason} {text}'
+        except (ValueError, LookupError, TypeError):  # it is a page
+            page = re.sub('(?is)<style.*?</style>|<.*?>', ' ', answer.text)[:300]
+            text = f'{answer.status_code} {answer.reason} {page}'
         text = re.sub(r'(thumbnails|tables)/[\w-]+', r'\1/...', text)  # these ids are secrets too
-        busy = answer.status_code in (408, 429, 500, 502, 503, 504) or re.search(
+        busy = answer.status_code in (408, 429) or answer.status_code >= 500 or re.search(
             'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
         if busy and not re.search('Computation timed out|memory limit exceeded', text):
             raise ConnectionError(text)
@@ -246,14 +243,18 @@ def send(uri, method='GET', body=None, headers=None, **_):
     return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
 
 
+@retry(**PATIENCE)
 def start():
-    """Starts Earth Engine in this process, on the high-volume endpoint."""
+    """Starts Earth Engine in this process, on the high-volume endpoint, if need be."""
     global credentials, http
-    if hasattr(signal, 'SIGALRM'):
-        signal.signal(signal.SIGALRM, late)
+    if http:
+        return
+    if hasattr(signal, 'SIGALRM'):  # KeyboardInterrupt: an OSError might be taken for another
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
     socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
     ee.data.setMaxRetries(0)  # retry alone tries again
-    credentials = credentials or ee.data.get_persistent_credentials()
+    with limit(20):  # ee asks for a first token in its own way
+        credentials = credentials or ee.data.get_persistent_credentials()
     transport = types.SimpleNamespace(request=send)
     ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
                   http_transport=transport)
@@ -265,35 +266,33 @@ def begin(parents_credentials, parents_cwd):
     global credentials, deadline
     credentials, deadline = parents_credentials, DEADLINE
     os.chdir(parents_cwd)  # on a cluster workers start elsewhere
-    parent = multiprocessing.parent_process()  # None on a cluster
-    if parent:
+    logging.disable()  # of each try that fails
+    if not multiprocessing.current_process().name.endswith('-1'):
+        warnings.simplefilter('ignore')  # a warning is enough once
+    if parent := multiprocessing.parent_process():  # None on a cluster
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         hold(False)
         # this process ends with its parent, even one that is killed
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
-        warnings.simplefilter('ignore')
 
 
 def work(index, item):
-    """Calls getResult() in a worker; if it fails, notes why in FAILED."""
+    """Calls getResult() in a worker and writes what it saved, or notes in failed why not."""
+    saved.clear()
     try:
-        if not http:
-            retry_call(start, **PATIENCE, logger=None)
-        saved.clear()
+        start()
         getResult(index, item)
-        commit(last=item['file'])
+        for name in sorted(saved, key=item['file'].__eq__):  # last the one that makes it done
+            put(name, saved[name])
     except (Exception, SystemExit) as error:
-        later = isinstance(error, ConnectionError)
-        fatal = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
-                 or getattr(error.__context__, 'status_code', None) == 401)  # ee has wrapped it
+        refused = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
+                   or getattr(error.__context__, 'status_code', None) == 401)  # ee has wrapped it
+        fate = ('end the run' if refused else
+                'again' if isinstance(error, ConnectionError) else 'never')
         try:
-            for name in saved:
-                os.remove(folder / f'{name}.part')
-            with open(folder / FAILED, 'a', newline='', encoding='utf-8') as file:
-                csv.writer(file).writerow(
-                    ['' if fatal else item['file'], explain(error), 'later' if later else ''])
+            with open(failed, 'a', newline='', encoding='utf-8') as file:
+                csv.writer(file).writerow([item['file'], explain(error), fate])
         except OSError as full:  # the disk, mostly; the parent sees that this process ends
             sys.exit(full.errno)
 
@@ -301,7 +300,7 @@ def work(index, item):
 def explain(error):
     """Says in a line what went wrong, and where if it is a mistake in this file."""
     text = ' '.join(str(error).split()) or type(error).__name__
-    if isinstance(error, (*REFUSALS, ConnectionError)):
+    if isinstance(error, (*refusals, ConnectionError)):
         return text
     frames = traceback.extract_tb(error.__traceback__)
     line = [frame.lineno for frame in frames if frame.filename == __file__][-1]
@@ -309,46 +308,45 @@ def explain(error):
 
 
 def look(items):
-    """Returns the (index, item) left to fetch, and {file: (reason, later)} of all that lack."""
-    with open(folder / FAILED, newline='', encoding='utf-8', errors='replace') as file:
+    """Returns the (index, item) left to fetch, and {file: (why, fate)} of all that lack."""
+    with open(failed, newline='', encoding='utf-8', errors='replace') as file:
         noted = {row[0]: row[1:] for row in csv.reader(file) if len(row) == 3}  # no half row
-    check('' not in noted, noted.get('', [''])[0])
+    for why, fate in noted.values():
+        check(fate != 'end the run', why)
     there = set(os.listdir(folder))
-    unknown = 'not saved: its process was killed, or getResult() has not called save()', 'later'
+    unknown = 'not saved: its process was killed, or getResult() has not called save()', 'again'
     lost = {item['file']: noted.get(item['file'], unknown)
             for item in items if item['file'] not in there}
-    return [job for job in enumerate(items) if lost.get(job[1]['file'], ('', ''))[1]], lost
+    final = [why for why, fate in lost.values() if fate == 'never']
+    check(len(final) < 25 or len(lost) < len(items),  # none is done; they are random ones
+          f'The first {len(final)} all failed, the last of them: {"".join(final[-1:])}')
+    return [job for job in enumerate(items) if lost.get(job[1]['file'], '..')[1] == 'again'], lost
 
 
 def get_items():
     """Returns the items that the folder was begun with if it has results, or else new ones."""
     there = set(os.listdir(folder))
-    before, items = {}, []
-    if STATE in there:
-        before, items = json.loads((folder / STATE).read_text('utf-8'))
+    before, items = json.loads(state.read_text('utf-8')) if state.exists() else ({}, [])
     if any(item['file'] in there for item in items):
-        changed = sorted({name for name, _ in before.items() ^ SETTINGS.items()})
+        changed = sorted({name for name, _ in before.items() ^ settings.items()})
         check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
                            'with. Change it back, or set OUTPUT to a new folder.')
         print(f'Going on with the {len(items)} items that {OUTPUT} was begun with.')
         return items
-    retry_call(start, **PATIENCE)
-    items = retry_call(getRequests, **PATIENCE)
+    start()
+    items = retry(**PATIENCE)(getRequests)()
     check(items, 'getRequests() found nothing to do.')
-    names = {item['file'].casefold() for item in items} - {'', INDEX.casefold()}
-    check(len(names) == len(items),
+    files = {item['file'] for item in items}
+    check(len({file.casefold() for file in files} - {'', INDEX.casefold()}) == len(items),
           f"getRequests(): each item needs a 'file' of its own, and none may be '' or '{INDEX}'.")
-    check(STATE in there or not there & {item['file'] for item in items},
+    check(state.exists() or not there & files,
           f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
-    for name in there & {STATE, INDEX}:
-        os.remove(folder / name)
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(items[0]), lineterminator='\n')
+    writer = csv.DictWriter(table, items[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows(items)
-    save(INDEX, table.getvalue().encode)
-    save(STATE, json.dumps([SETTINGS, items], ensure_ascii=False).encode)
-    commit(last=STATE)
+    put(INDEX, table.getvalue().encode())
+    put(state.name, json.dumps([settings, items], ensure_ascii=False).encode())
     return items
 
 
@@ -366,44 +364,37 @@ def hold(on):
                                [signal.SIGINT, signal.SIGTERM])
 
 
-def fan_out(pool, waiting):
-    """Has the workers work through what is waiting, in random order, one by one."""
-    with contextlib.suppress(Exception):  # of a cluster that lost a worker; look() knows the rest
-        pool.starmap(work, random.sample(waiting, len(waiting)), chunksize=1)
-
-
 def run(items, waiting, processes):
-    """Fans what is waiting out to the workers; returns False early if one of these is killed."""
-    if not http:
-        retry_call(start, **PATIENCE)
-    session.close()  # or a forked worker would inherit its connections
+    """Fans what is waiting out to the workers; returns whether one of them was killed."""
+    start()
+    session.close()  # or forked workers would share its connections
     multiprocessing.Lock()  # or Pool would start a resource tracker, which lets go what is held
     hold(True)
     pool = Pool(min(processes, len(waiting)), begin, [credentials, os.getcwd()])
     workers = multiprocessing.active_children()  # none on a cluster
     signal.signal(signal.SIGTERM, stop)  # again: a cluster's Pool has set its own
     hold(False)
+
+    def fan_out():
+        with contextlib.suppress(Exception):  # of a cluster that lost a worker; look() knows it
+            pool.starmap(work, random.sample(waiting, len(waiting)), chunksize=1)
+    fan = threading.Thread(target=fan_out, daemon=True)
     terminal = sys.stderr.isatty()
     bar = tqdm(total=len(items), initial=len(items) - len(waiting), ascii=not terminal,
                file=sys.stderr if terminal else open(os.devnull, 'w'))
-    fan = threading.Thread(target=fan_out, args=(pool, waiting), daemon=True)
     try:
         fan.start()
         for second in itertools.count():
             fan.join(1)
-            ready = not fan.is_alive()  # before look(), so that it sees the last results
-            waiting, lost = look(items)
-            bar.update(len(items) - len(waiting) - bar.n)
-            if not terminal and (ready or second % 30 == 0):
+            over = not fan.is_alive()  # before look(), which then sees the last results
+            bar.update(len(items) - len(look(items)[0]) - bar.n)
+            if not terminal and (over or second % 30 == 0):
                 print(bar, file=sys.stderr)
             codes = [worker.exitcode or 0 for worker in workers]  # negative for a signal
             check(max(codes, default=0) <= 0,
-                  f'{OUTPUT} can\'t be written: {os.strerror(max(codes, default=0))}')
-            final = [reason for reason, later in lost.values() if not later]
-            check(len(final) < 25 or len(lost) < len(items),  # none is done; they are random ones
-                  f'The first {len(final)} all failed, the last of them: {"".join(final[-1:])}')
-            if ready or any(codes):
-                return not any(codes)
+                  f"{OUTPUT} can't be written: {os.strerror(max(codes, default=0))}")
+            if over or any(codes):
+                return any(codes)
     finally:
         bar.close()
         # a killed worker may have taken with it a lock that terminate() waits for
@@ -427,34 +418,32 @@ def main():
         lock.execute('BEGIN EXCLUSIVE')  # the system lifts it when this process ends, even killed
         for part in folder.glob('*.part'):
             part.unlink()
-        (folder / FAILED).write_text('')
+        failed.write_text('')
     except (OSError, sqlite3.Error) as error:
         locked = str(error) == 'database is locked'
         sys.exit(f'{OUTPUT}: another run is at work here.' if locked else
                  f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
     try:
         items = get_items()
-        processes, before = PROCESSES, math.inf
-        while processes and 0 < len(waiting := look(items)[0]) < before:  # as long as it helps
+        processes, before = PROCESSES, 0
+        while processes and len(waiting := look(items)[0]) not in (0, before):  # while it helps
             before = len(waiting)
-            if not run(items, waiting, processes):
+            if run(items, waiting, processes):
                 print('A worker process was killed, perhaps for lack of memory: going on with one '
                       'less.', file=sys.stderr)
-                processes, before = processes - 1, math.inf
+                processes, before = processes - 1, 0
     except Exception as error:
-        refused = not http and isinstance(error, REFUSALS)
+        refused = not http and isinstance(error, refusals)
         sys.exit(explain(error) + refused * ' (To sign in: earthengine authenticate. To name a '
                  'project: earthengine set_project ID, or PROJECT at the top of this file.)')
     lost = look(items)[1]
     print(f'{len(items) - len(lost)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
-    reasons = collections.Counter(reason for reason, _ in lost.values())
-    for reason, count in reasons.most_common(20):
-        names = [name for name in lost if lost[name][0] == reason][:3]
-        print(f'{count} failed: {reason} ({", ".join(names)}{", ..." * (count > 3)})',
+    for why, count in collections.Counter(why for why, _ in lost.values()).most_common(20):
+        names = [name for name in lost if lost[name][0] == why][:3]
+        print(f'{count} failed: {why} ({", ".join(names)}{", ..." * (count > 3)})',
               file=sys.stderr)
-    check(not lost, f'Run it again to try these again; {OUTPUT}/{FAILED} lists each failure.')
+    check(not lost, f'Run it again to try these again; {failed} lists each failure.')
 
 
 if __name__ == '__main__':  # a cluster imports this file by name, or it gets a copy with each item
-    script = pathlib.Path(__file__).stem
-    (main if Pool == multiprocessing.Pool else importlib.import_module(script).main)()
+    main() if Pool == multiprocessing.Pool else __import__(pathlib.Path(__file__).stem).main()

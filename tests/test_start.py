@@ -73,3 +73,10 @@ def test_constants_stand_on_lines_of_their_own():
         text = (HERE.parent / script).read_text()
         for name in names.split():
             assert len(re.findall(rf'^{name} = ', text, re.M)) == 1
+
+
+@pytest.mark.parametrize('kind', ['reset', 'stall'])
+def test_a_first_token_that_does_not_come_is_asked_for_again(folder, standin, kind):
+    standin.set(faults='token=0.5', fault_kinds=kind, stall=200, seed=6)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
+    assert standin.counts()['faults']['token']
