@@ -19,7 +19,7 @@ import itertools
 import json
 import logging
 import math
-import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import pathlib
 import pprint
@@ -46,8 +46,8 @@ from tqdm import tqdm
 # run
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
-DEADLINE = 60  # seconds after which a request is given up and tried again
-PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, within about a minute
+DEADLINE = 60  # seconds after which a request is given up and tried again; more for heavy work
+PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, before others have a turn
                 delay=2, backoff=2, max_delay=5, jitter=(0, 1))  # seconds between tries
 
 # output
@@ -61,7 +61,7 @@ SCALE = 1  # metres a pixel
 REGION_TABLE = 'FAO/GAUL/2015/level1'  # non-commercial use only, see the README
 REGION = {'ADM1_NAME': 'Colorado'}  # the features of REGION_TABLE with these properties
 POINTS_PER_ECOREGION = 1000  # fewer where an ecoregion is too small, with a warning
-SPACING = 100  # metres; points lie on a lattice, at least this far from each other north to south
+SPACING = 100  # metres between the points that there are to draw from; east to west it is less
 SEED = 0  # another seed, other points
 
 # images
@@ -77,16 +77,19 @@ def check_constants():
     """Ends the run with a sentence if a constant can't be right."""
     picture = FORMAT in ('png', 'jpg')
     check(picture or FORMAT in ('tif', 'npy'), "FORMAT must be 'png', 'jpg', 'tif' or 'npy'.")
+    check(type(REGION) is dict, "REGION must be a dict like {'ADM1_NAME': 'Colorado'}.")
     for name in 'SIZE', 'POINTS_PER_ECOREGION', 'SCALE', 'SPACING':
         kinds = (int,) if name in ('SIZE', 'POINTS_PER_ECOREGION') else (int, float)
         check(type(globals()[name]) in kinds and globals()[name] > 0,
               f'{name} must be a {"whole " * (len(kinds) == 1)}number above 0.')
-    check(len(BANDS) in (1, 3) or BANDS and not picture,
+    check(type(BANDS) is list and BANDS, "BANDS must be a list like ['R', 'G', 'B'].")
+    check(len(BANDS) in (1, 3) or not picture,
           f"BANDS: {FORMAT} shows 1 or 3 bands; for others set FORMAT to 'tif' or 'npy'.")
-    size = SIZE * SIZE * 2 * (3 if picture else len(BANDS))  # no type is smaller; 1 for the mask
+    size = SIZE * SIZE * 2 * (3 if picture else len(BANDS))  # a byte at least, and one for the mask
     check(size <= 32 << 20, f'SIZE: a chip would have {size / (1 << 20):.0f} MB or more and Earth '
                             'Engine sends at most 32, so lower SIZE or take fewer BANDS.')
-    check(START < END, 'START must be before END.')
+    check(re.fullmatch(r'(\d{4}-\d\d-\d\d){2}', f'{START}{END}') and START < END,
+          f"START must be a day before END, each like '2015-01-31', not {START!r} and {END!r}.")
 
 
 def getRequests():
@@ -148,7 +151,7 @@ def utm(longitude, latitude):
     Krueger's series, exact to a millimetre: C. Karney, 2011, doi.org/10.1007/s00190-011-0445-3.
     """
     zone = int((longitude + 180) // 6) % 60 + 1
-    away = math.radians((longitude - (6 * zone - 183) + 180) % 360 - 180)  # from its middle
+    away = math.radians(longitude % 6 - 3)  # from the middle of the zone
     n, e = 1 / 595.514447, 0.0818191908  # third flattening and eccentricity of WGS84
     sine = math.sin(math.radians(latitude))
     t = math.sinh(math.atanh(sine) - e * math.atanh(e * sine))
@@ -163,20 +166,22 @@ def utm(longitude, latitude):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
-settings = {name: pprint.pformat(value, width=1)  # sets are sorted only where lines are full
+settings = {name: pprint.pformat(value, width=1)  # not repr(): the order of a set would change
             for name, value in globals().items() if name.isupper() and name not in
             ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
 signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
          'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
+too_much = re.compile('Computation timed out|memory limit exceeded|5000 elements').search
 refusals = ee.EEException, PermissionError, google.auth.exceptions.GoogleAuthError
 folder = pathlib.Path(OUTPUT)
 state = folder / '.run.json'  # its settings and items
-failed = folder / '.failed.csv'  # rows of file, why it's missing, 'again', 'never' or 'end the run'
+failed = folder / '.failed.csv'  # file, why it is missing, fate: 'again', 'never', 'end the run'
 session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
-credentials = http = None  # set by start()
-deadline = 330  # seconds: getRequests() may need 300, the service's limit; begin() lowers it
-saved = {}  # the files of the item in work, {name: bytes}
+edited = False  # whether this file has other constants than the run was begun with
+stopped = 0  # the signal that has come
+credentials = http = None  # set by start_ee()
+saved = {}  # {name: bytes} of the item in work, which work() writes when it has them all
 
 
 def check(fine, sentence):
@@ -186,8 +191,8 @@ def check(fine, sentence):
 
 
 def save(name, make):
-    """Keeps the bytes that make() returns as OUTPUT/name; doesn't call it if the file is there."""
-    check(os.path.basename(name) == name, f'{name!r} is no plain file name.')
+    """Takes what make() returns, bytes, for the file OUTPUT/name, unless that is there already."""
+    check(os.path.basename(name) == name != '..', f'{name!r} is no plain file name.')
     if name not in saved and not (folder / name).exists():
         saved[name] = make()
 
@@ -207,29 +212,31 @@ def put(name, body):
 
 def download(url, kind):
     """Returns the bytes behind url if they are what kind says: one of signs or a CSV's header."""
-    response, body = http.request(url)
+    response, body = http.request(url, headers={'Accept-Encoding': 'identity'})
     if response.status == 401:
         raise PermissionError('401 Unauthorized')
-    start, end = signs.get(kind, (b'', b''))
-    if not (body.startswith(start) and body.endswith(end) if start else
-            body.split(b'\n')[0].strip() == kind.encode()):
-        raise ConnectionError(f'the service sent something else than {kind}')
+    if kind in signs:
+        start, end = signs[kind]
+        fine = body.startswith(start) and body.endswith(end)
+    else:
+        fine = body.split(b'\n')[0].strip() == kind.encode()
+    if not fine:
+        raise ConnectionError(f'the service sent something other than {kind}')
     return body
 
 
 @contextlib.contextmanager
 def limit(seconds):
-    """Makes a ConnectionError of what keeps an answer from coming, whole and within seconds."""
+    """Turns errors of the network, and an answer that takes longer, into a ConnectionError."""
     alarm = getattr(signal, 'alarm', int)  # int does nothing: Windows waits for what trickles
     try:
-        try:  # a second one: it may go off until alarm(0) is done
+        try:  # two, as the alarm may still ring before alarm(0)
             alarm(int(seconds) + 1)
             yield
         finally:
             alarm(0)
-    except (requests.RequestException, google.auth.exceptions.TransportError,
-            KeyboardInterrupt) as error:  # the last is the alarm
-        # not its text, which may hold the URL, a secret
+    except (requests.RequestException, KeyboardInterrupt) as error:  # the last is the alarm
+        # its text may hold the URL, a secret
         raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
 
 
@@ -239,12 +246,15 @@ def send(uri, method='GET', body=None, headers=None, **_):
     Raises ConnectionError where another try may help, PermissionError where only the user can,
     and ee.EEException, with the service's words, where this request can never pass.
     """
-    with limit(deadline):
-        answer = session.request(method, uri, data=body, headers=headers, timeout=deadline)
-        came = answer.raw.tell()  # bytes, before they were unzipped
-        whole = int(answer.headers.get('Content-Length', came)) == came  # urllib3 1 doesn't look
-        # download() looks at results; all else is JSON, or json() raises a RequestException
-        if not whole or answer.ok and ':get' not in uri and 'error' in answer.json():
+    seconds = 330 if ':compute' in uri else DEADLINE  # getInfo() may take the service 300
+    with limit(seconds):
+        answer = session.request(method, uri, data=body, headers=headers, timeout=seconds)
+        if answer.ok and ':get' in uri:  # a result, which has to say where it ends
+            whole = (answer.headers.get('Transfer-Encoding') == 'chunked' or
+                     answer.headers.get('Content-Length') == str(answer.raw.tell()))
+        else:  # JSON, or json() raises; an error may come under status 200
+            whole = not answer.ok or set(answer.json()) - {'error'}
+        if not whole:
             raise requests.ConnectionError
     if not answer.ok:
         try:
@@ -252,10 +262,11 @@ def send(uri, method='GET', body=None, headers=None, **_):
         except (ValueError, LookupError, TypeError):  # it is a page
             page = re.sub('(?is)<style.*?</style>|<.*?>', ' ', answer.text)[:300]
             text = f'{answer.status_code} {answer.reason} {page}'
-        text = re.sub(r'(thumbnails|tables)/[\w-]+', r'\1/...', text)  # these ids are secrets too
+        # ids of results and tokens are secrets
+        text = re.sub(r'(?i)(thumbnails|tables)(/|%2F)[\w-]+|ya29\.[\w.-]+', '...', text)
         busy = answer.status_code in (408, 429) or answer.status_code >= 500 or re.search(
             'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
-        if busy and not re.search('Computation timed out|memory limit exceeded', text):
+        if busy and not too_much(text):
             raise ConnectionError(text)
         if answer.status_code == 403:
             raise PermissionError(text)
@@ -266,7 +277,7 @@ def send(uri, method='GET', body=None, headers=None, **_):
 
 
 @retry(**PATIENCE)
-def start():
+def start_ee():
     """Starts Earth Engine in this process, on the high-volume endpoint, if need be."""
     global credentials, http
     if http:
@@ -275,22 +286,23 @@ def start():
         signal.signal(signal.SIGALRM, signal.default_int_handler)
     socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
     ee.data.setMaxRetries(0)  # retry alone tries again
-    with limit(20):  # ee asks for a first token in its own way
-        credentials = credentials or ee.data.get_persistent_credentials()
+    # it asks for a token by itself, and takes any bad answer for a missing sign-in
+    sign_in = retry(tries=3, delay=1, logger=None)(limit(20)(ee.data.get_persistent_credentials))
+    credentials = credentials or sign_in()
     transport = types.SimpleNamespace(request=send)
     ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
                   http_transport=transport)
     http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
 
 
-def begin(parents_credentials, parents_cwd):
+def start_worker(parents_credentials, parents_settings, parents_cwd):
     """Readies a worker process."""
-    global credentials, deadline
-    credentials, deadline = parents_credentials, DEADLINE
+    global credentials, edited
+    credentials, edited = parents_credentials, parents_settings != settings
     os.chdir(parents_cwd)  # on a cluster workers start elsewhere
     logging.disable()  # of each try that fails
-    if not multiprocessing.current_process().name.endswith('-1'):
-        warnings.simplefilter('ignore')  # a warning is enough once
+    if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
+        warnings.showwarning = lambda *_, **__: None
     if parent := multiprocessing.parent_process():  # None on a cluster
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -303,25 +315,29 @@ def work(index, item):
     """Calls getResult() in a worker and writes what it saved, or notes in failed why not."""
     saved.clear()
     try:
-        start()
+        if edited:  # a new process reads this file again, except after a fork
+            raise PermissionError(f'{__file__} was edited in the meantime: run it again.')
+        start_ee()
         getResult(index, item)
-        for name in sorted(saved, key=item['file'].__eq__):  # last the one that makes it done
-            put(name, saved[name])
-    except (Exception, SystemExit) as error:
-        refused = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
-                   or getattr(error.__context__, 'status_code', None) == 401)  # ee has wrapped it
-        fate = ('end the run' if refused else
-                'again' if isinstance(error, ConnectionError) else 'never')
+        for name in sorted(saved, key=lambda name: name == item['file']):  # that one comes last:
+            put(name, saved[name])  # where it is the item is done
+    except BaseException as error:
+        fatal = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
+                 or 401 in [getattr(e, 'status_code', 0) for e in (error, error.__context__)])
+        passing = isinstance(error, (ConnectionError, KeyboardInterrupt))
+        fate = 'end the run' if fatal else 'again' if passing else 'never'
         try:
-            with open(failed, 'a', newline='', encoding='utf-8') as file:
+            with open(failed, 'a', newline='', encoding='utf-8', errors='replace') as file:
                 csv.writer(file).writerow([item['file'], explain(error), fate])
-        except OSError as full:  # the disk, mostly; the parent sees that this process ends
-            sys.exit(full.errno)
+        except OSError as full:  # the disk, mostly
+            sys.exit(100 + full.errno)  # for run() to see
 
 
 def explain(error):
     """Says in a line what went wrong, and where if it is a mistake in this file."""
-    text = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):
+        return f'{error.args[0]} (To sign in: earthengine authenticate.)'
+    text = ' '.join(str(error).split())[:1000] or type(error).__name__
     if isinstance(error, (*refusals, ConnectionError)):
         return text
     frames = traceback.extract_tb(error.__traceback__)
@@ -330,19 +346,19 @@ def explain(error):
 
 
 def look(items):
-    """Returns the (index, item) left to fetch, and {file: (why, fate)} of all that lack."""
+    """Returns {file: (why, fate)} of the items whose files are missing; ends a run in vain."""
     with open(failed, newline='', encoding='utf-8', errors='replace') as file:
         noted = {row[0]: row[1:] for row in csv.reader(file) if len(row) == 3}  # no half row
     for why, fate in noted.values():
         check(fate != 'end the run', why)
     there = set(os.listdir(folder))
-    unknown = 'not saved: its process was killed, or getResult() has not called save()', 'again'
-    lost = {item['file']: noted.get(item['file'], unknown)
-            for item in items if item['file'] not in there}
-    final = [why for why, fate in lost.values() if fate == 'never']
-    check(len(final) < 25 or len(lost) < len(items),  # none is done; they are random ones
-          f'The first {len(final)} all failed, the last of them: {"".join(final[-1:])}')
-    return [job for job in enumerate(items) if lost.get(job[1]['file'], '..')[1] == 'again'], lost
+    unknown = ('not saved: its process was killed, or getResult() has not called save()', 'again')
+    missing = {item['file']: noted.get(item['file'], unknown)
+               for item in items if item['file'] not in there}
+    hopeless = [why for why, fate in missing.values() if fate == 'never']
+    if len(hopeless) >= 25 and len(missing) == len(items):  # and they were drawn at random
+        sys.exit(f'The first {len(hopeless)} all failed, one of them: {hopeless[-1]}')
+    return missing
 
 
 def get_items():
@@ -353,15 +369,17 @@ def get_items():
         changed = sorted({name for name, _ in before.items() ^ settings.items()})
         check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
                            'with. Change it back, or set OUTPUT to a new folder.')
-        print(f'Going on with the {len(items)} items that {OUTPUT} was begun with.')
+        print(f'Going on with the {len(items)} items that {OUTPUT} was begun with; for a new list '
+              'set OUTPUT to a new folder.')
         return items
-    start()
+    start_ee()
     items = retry(**PATIENCE)(getRequests)()
     check(items, 'getRequests() found nothing to do.')
-    files = {item['file'] for item in items}
-    check(len({file.casefold() for file in files} - {'', INDEX.casefold()}) == len(items),
-          f"getRequests(): each item needs a 'file' of its own, and none may be '' or '{INDEX}'.")
-    check(state.exists() or not there & files,
+    files = [item['file'] for item in items]
+    taken = ['', '.', '..', '.lock', INDEX, state.name, failed.name]
+    name, count = collections.Counter(map(str.casefold, taken + files)).most_common(1)[0]
+    check(count == 1, f"getRequests(): each item needs a 'file' of its own, not {name!r} again.")
+    check(state.exists() or there.isdisjoint(files),
           f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
     table = io.StringIO()
     writer = csv.DictWriter(table, items[0], lineterminator='\n')
@@ -374,47 +392,53 @@ def get_items():
 
 def stop(number, frame):
     """Ends the run on Ctrl-C and SIGTERM."""
+    global stopped
+    stopped = number  # for run(): Python drops an exit that is raised amid its clean-ups
     signal.signal(number, signal.SIG_IGN)  # once is enough
     tqdm.write('Stopped. Run it again to go on from here.', file=sys.stderr)
     sys.exit(128 + number)
 
 
 def hold(on):
-    """Holds back Ctrl-C and SIGTERM, in new processes too until begin() (Windows can't)."""
+    """Holds back Ctrl-C and SIGTERM, in new processes too until start_worker() (not on Windows)."""
     if hasattr(signal, 'pthread_sigmask'):
+        if on and multiprocessing.get_start_method() != 'fork':
+            multiprocessing.resource_tracker.ensure_running()  # Pool would, and that lets all go
         signal.pthread_sigmask(signal.SIG_BLOCK if on else signal.SIG_UNBLOCK,
                                [signal.SIGINT, signal.SIGTERM])
 
 
 def run(items, waiting, processes):
-    """Fans what is waiting out to the workers; returns whether one of them was killed."""
-    start()
-    session.close()  # or forked workers would share its connections
-    multiprocessing.Lock()  # or Pool would start a resource tracker, which lets go what is held
+    """Gives waiting, [(index, item)], to worker processes; returns whether one was killed."""
+    start_ee()
     hold(True)
-    pool = Pool(min(processes, len(waiting)), begin, [credentials, os.getcwd()])
+    session.close()  # or forked workers would share its connections
+    pool = Pool(min(processes, len(waiting)), start_worker, [credentials, settings, os.getcwd()])
     workers = multiprocessing.active_children()  # none on a cluster
-    signal.signal(signal.SIGTERM, stop)  # again: a cluster's Pool has set its own
-    hold(False)
 
     def fan_out():
         with contextlib.suppress(Exception):  # of a cluster that lost a worker; look() knows it
             pool.starmap(work, random.sample(waiting, len(waiting)), chunksize=1)
     fan = threading.Thread(target=fan_out, daemon=True)
     terminal = sys.stderr.isatty()
-    bar = tqdm(total=len(items), initial=len(items) - len(waiting), ascii=not terminal,
-               file=sys.stderr if terminal else open(os.devnull, 'w'))
+    bar = tqdm(total=len(items), ascii=not terminal, initial=len(items) - len(waiting),
+               leave=False, file=sys.stderr if terminal else open(os.devnull, 'w'))
     try:
+        signal.signal(signal.SIGTERM, stop)  # again: a cluster's Pool has set its own
+        hold(False)
         fan.start()
         for second in itertools.count():
             fan.join(1)
-            over = not fan.is_alive()  # before look(), which then sees the last results
-            bar.update(len(items) - len(look(items)[0]) - bar.n)
+            bar.leave = over = not fan.is_alive()  # before look(), which then sees the last result
+            left = sum(fate == 'again' for _, fate in look(items).values())
+            bar.update(len(items) - left - bar.n)
             if not terminal and (over or second % 30 == 0):
                 print(bar, file=sys.stderr)
-            codes = [worker.exitcode or 0 for worker in workers]  # negative for a signal
-            check(max(codes, default=0) <= 0,
-                  f"{OUTPUT} can't be written: {os.strerror(max(codes, default=0))}")
+            codes = [worker.exitcode or 0 for worker in workers]
+            if 100 < max(codes, default=0) < 255:  # work() could not even write why
+                sys.exit(f"{OUTPUT} can't be written: {os.strerror(max(codes) - 100)}")
+            if stopped:
+                sys.exit(128 + stopped)
             if over or any(codes):
                 return any(codes)
     finally:
@@ -425,6 +449,7 @@ def run(items, waiting, processes):
         ending.join(2)
         for worker in multiprocessing.active_children():
             worker.kill()
+            worker.join()
 
 
 def main():
@@ -438,7 +463,7 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         lock = sqlite3.connect(folder / '.lock', timeout=0)
         lock.execute('BEGIN EXCLUSIVE')  # the system lifts it when this process ends, even killed
-        for part in folder.glob('*.part'):
+        for part in folder.glob('*.part') if state.exists() else []:  # else they aren't ours
             part.unlink()
         failed.write_text('')
     except (OSError, sqlite3.Error) as error:
@@ -447,25 +472,30 @@ def main():
                  f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
     try:
         items = get_items()
-        processes, before = PROCESSES, 0
-        while processes and len(waiting := look(items)[0]) not in (0, before):  # while it helps
-            before = len(waiting)
+        processes, before = PROCESSES, None
+        while processes:
+            again = {file for file, (_, fate) in look(items).items() if fate == 'again'}
+            if len(again) in (0, before):  # all is done, or the last round fetched nothing
+                break
+            before = len(again)
+            waiting = [job for job in enumerate(items) if job[1]['file'] in again]
             if run(items, waiting, processes):
                 print('A worker process was killed, perhaps for lack of memory: going on with one '
                       'less.', file=sys.stderr)
-                processes, before = processes - 1, 0
+                processes, before = processes - 1, None
     except Exception as error:
-        refused = not http and isinstance(error, refusals)
-        sys.exit(explain(error) + refused * ' (To sign in: earthengine authenticate. To name a '
-                 'project: earthengine set_project ID, or PROJECT at the top of this file.)')
-    lost = look(items)[1]
-    print(f'{len(items) - len(lost)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
-    for why, count in collections.Counter(why for why, _ in lost.values()).most_common(20):
-        names = [name for name in lost if lost[name][0] == why][:3]
-        print(f'{count} failed: {why} ({", ".join(names)}{", ..." * (count > 3)})',
-              file=sys.stderr)
-    check(not lost, f'Run it again to try these again; {failed} lists each failure.')
+        hint = ('' if http or not isinstance(error, refusals) else
+                ' (To sign in: earthengine authenticate. To name a project: earthengine '
+                'set_project ID, or PROJECT at the top of this file.)')
+        sys.exit(explain(error) + hint)
+    missing = look(items)
+    print(f'{len(items) - len(missing)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
+    for why, count in collections.Counter(why for why, _ in missing.values()).most_common(20):
+        files = [file for file in missing if missing[file][0] == why][:3] + ['...'] * (count > 3)
+        print(f'{count} failed: {why} ({", ".join(files)})', file=sys.stderr)
+    check(not missing, f'Run it again to try these again; {failed} lists each failure.')
 
 
-if __name__ == '__main__':  # a cluster imports this file by name, or it gets a copy with each item
+if __name__ == '__main__':
+    # Ray would send a copy of all that __main__ defines with each item, but not of a module
     main() if Pool == multiprocessing.Pool else __import__(pathlib.Path(__file__).stem).main()

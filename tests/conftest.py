@@ -74,9 +74,10 @@ class Folder:
 def alive(group, seconds=3):
     """The processes of a group that still run some seconds later, as lines of ps."""
     for _ in range(int(seconds * 10)):
-        lines = subprocess.run(['ps', '-o', 'pid=,stat=,args=', '--pgroup', str(group)],
-                               capture_output=True, text=True).stdout.splitlines()
-        lines = [line for line in lines if line.split()[1][0] != 'Z']
+        listed = subprocess.run(['ps', '-ww', '-eo', 'pgid=,stat=,args='], capture_output=True,
+                                text=True, check=True).stdout.splitlines()
+        lines = [line for line in listed if line.split()[0] == str(group)
+                 and line.split()[1][0] != 'Z']
         if not lines:
             break
         time.sleep(0.1)

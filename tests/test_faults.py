@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import DEFAULTS
+from conftest import DEFAULTS, Folder
 
 # tiny chips, and retries that don't make the test long: a user may set these as well
 MANY = dict(SIZE=8, DEADLINE=3)
@@ -47,23 +47,41 @@ def test_one_fault_in_five_requests(new_folder, standin, long, script, name, con
         assert not re.search(secret, path.read_text(errors='replace'))
 
 
+FEW = {'chips.py': dict(POINTS_PER_ECOREGION=6, SIZE=16, FORMAT='tif', DEADLINE=1, PROCESSES=8),
+       'timeseries.py': dict(COUNTRIES=['Chile', 'Uruguay'], START='2020-01-01', END='2020-02-01', DEADLINE=1,
+                             PROCESSES=8)}
+
+
+@pytest.fixture(scope='module')
+def calm(server, tmp_path_factory):
+    """The files of runs of FEW that nothing disturbs."""
+    server.set(**DEFAULTS)
+    found = {}
+    for script, constants in FEW.items():
+        folder = Folder(tmp_path_factory.mktemp('calm'), server)
+        folder.edit(script, **constants).run(script)
+        found[script] = folder.files(script.removesuffix('.py'))
+    return found
+
+
+@pytest.mark.parametrize('script', FEW)
+@pytest.mark.parametrize('kind', ['429', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset',
+                                  'eof', 'truncate', 'truncate-chunked', 'unframed', 'stall', 'drip', 'html',
+                                  'json', 'junk', 'empty', '401', 'rate403', 'gzip', 'cut-gzip'])
+def test_each_fault_is_survived(folder, calm, standin, kind, script):
+    hasten(folder).edit(script, **FEW[script])
+    share = 0.1 if kind == '401' else 0.3  # three refusals of a token in a row are final
+    standin.set(faults=f'create={share},pixels={share},table={share},compute={share}', fault_kinds=kind, stall=3)
+    folder.run(script)
+    assert standin.counts()['faults']
+    assert folder.files(script.removesuffix('.py')) == calm[script]
+
+
 @pytest.mark.parametrize('status', [429, 500])
 @pytest.mark.parametrize('kind', ['capacity', 'aggregations'])
-def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, standin, kind, status):
+def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, calm, standin, kind, status):
     standin.set(behaviour={'capacity_status': status})
-    test_each_fault_is_survived(folder, standin, kind)
-
-
-@pytest.mark.parametrize('kind', ['429', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset',
-                                  'eof', 'truncate', 'truncate-chunked', 'stall', 'drip', 'html', 'json',
-                                  'junk', 'empty', '401', 'rate403', 'gzip'])
-def test_each_fault_is_survived(folder, standin, kind):
-    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=6, SIZE=16, FORMAT='tif', DEADLINE=1, PROCESSES=8)
-    share = 0.1 if kind == '401' else 0.3  # three refusals of a token in a row are final
-    standin.set(faults=f'create={share},pixels={share},compute={share}', fault_kinds=kind, stall=3)
-    folder.run('chips.py')
-    assert standin.counts()['faults']
-    assert len(folder.files('chips')) == 25
+    test_each_fault_is_survived(folder, calm, standin, kind, 'chips.py')
 
 
 def test_a_quota_of_10_and_25_workers(folder, standin):

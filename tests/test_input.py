@@ -16,6 +16,8 @@ WRONG = [
     ('chips.py', dict(SIZE=4000), 'MB'), ('chips.py', dict(SIZE=6000, FORMAT='tif'), 'MB'),
     ('chips.py', dict(BANDS=['R', 'G', 'B', 'N']), 'BANDS'), ('chips.py', dict(BANDS=[]), 'BANDS'),
     ('chips.py', dict(START='2025-01-01', END='2019-01-01'), 'START'),
+    ('chips.py', dict(START='2019-1-1'), '2019-1-1'), ('chips.py', dict(BANDS='RGB'), 'BANDS'),
+    ('chips.py', dict(REGION='Colorado'), 'REGION'), ('timeseries.py', dict(COUNTRIES='Chile'), 'COUNTRIES'),
     ('chips.py', dict(REGION={'ADM1_NAME': 'Atlantis'}), 'Atlantis'),
     ('chips.py', dict(REGION={'ADM7_NAME': 'Colorado'}), 'ADM7_NAME'),
     ('chips.py', dict(REGION_TABLE='FAO/GAUL/2015/level9'), 'FAO/GAUL/2015/level9'),
@@ -79,6 +81,13 @@ def test_results_of_unknown_origin_are_not_taken_for_ours(folder):
     assert folder.files('chips') == {'chip_00001.png': b'of another year'}
 
 
+def test_what_others_keep_in_the_folder_is_left_alone(folder):
+    (folder.path / 'chips').mkdir()
+    (folder.path / 'chips' / 'film.part').write_text('a download of a browser')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
+    assert (folder.path / 'chips' / 'film.part').exists()
+
+
 def test_a_constant_that_is_a_set_stays_the_same(folder):
     """Its order is another one in each process."""
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
@@ -94,7 +103,8 @@ def test_a_folder_with_no_result_yet_binds_nobody(folder):
     assert all(row['file'].endswith('.jpg') for row in folder.table('chips/chips.csv'))
 
 
-@pytest.mark.parametrize('name', ['../escape.png', '/tmp/escape.png', 'a/b.png', 'chips.csv', ''])
+@pytest.mark.parametrize('name', ['../escape.png', '/tmp/escape.png', 'a/b.png', 'chips.csv', '', '..', '.lock',
+                                  '.run.json'])
 def test_names_do_not_escape_the_folder(folder, name):
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
     folder.replace('chips.py', "f'chip_{index:05}.{FORMAT}'",

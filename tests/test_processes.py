@@ -73,16 +73,23 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     assert len(said) == 1 and 'Run it again' in said[0], err
 
 
-def test_ctrl_c_while_the_workers_start(folder, standin):
-    standin.set(start_method='spawn', latency='create=5')
-    run = folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8).start('chips.py')
-    for _ in range(1000):
-        if len(workers(run.pid)) > 5:
-            break
-        time.sleep(0.02)
-    os.killpg(run.pid, signal.SIGINT)
-    out, err = run.communicate(timeout=20)
-    assert run.returncode == 130 and 'Traceback' not in err and not alive(run.pid)
+@pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
+@pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_workers_start(folder, standin, method, number, status):
+    standin.set(start_method=method, latency='create=5')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8)
+    for delay in 0, 0.02, 0.04, 0.06, 0.1, 0.3:
+        run = folder.start('chips.py')
+        while not (folder.path / 'chips' / '.run.json').exists():
+            time.sleep(0.002)
+        time.sleep(delay)
+        (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
+        begun = time.monotonic()
+        out, err = run.communicate(timeout=20)
+        assert time.monotonic() - begun < 4 and not alive(run.pid)
+        said = [line for line in err.splitlines() if line and '/800 [' not in line]
+        assert run.returncode == status and said == ['Stopped. Run it again to go on from here.'], err
+        (folder.path / 'chips' / '.run.json').unlink()
 
 
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
@@ -123,6 +130,25 @@ def test_killed_at_random_moments(folder, calm, standin, long):
     folder.run('chips.py')
     assert folder.files('chips') == calm
     assert not list((folder.path / 'chips').glob('*.part'))
+
+
+@pytest.mark.parametrize('method', ['forkserver', 'spawn'])
+def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standin, method):
+    """Workers of a second round read the script again."""
+    standin.set(start_method=method, faults='create=0.6', fault_kinds='503', latency='create=0.02')
+    folder.replace('chips.py', 'tries=12', 'tries=1').edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8)
+    run = folder.start('chips.py')
+    wait_for_files(folder, 1)
+    folder.edit('chips.py', MAX=100)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 1 and 'chips.py was edited' in err and 'Traceback' not in err
+    standin.set(**DEFAULTS)
+    folder.edit('chips.py', MAX=255).run('chips.py')
+    mixed, calm = folder.files('chips'), folder.path / 'chips'
+    for path in calm.glob('*.png'):
+        path.unlink()
+    folder.run('chips.py')
+    assert folder.files('chips') == mixed and len(mixed) == 81
 
 
 def test_two_runs_at_once(folder, calm, standin):

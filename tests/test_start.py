@@ -75,8 +75,15 @@ def test_constants_stand_on_lines_of_their_own():
             assert len(re.findall(rf'^{name} = ', text, re.M)) == 1
 
 
-@pytest.mark.parametrize('kind', ['reset', 'stall'])
+@pytest.mark.parametrize('kind', ['reset', 'stall', '502', 'html', 'junk', 'truncate', 'json'])
 def test_a_first_token_that_does_not_come_is_asked_for_again(folder, standin, kind):
     standin.set(faults='token=0.5', fault_kinds=kind, stall=200, seed=6)
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
     assert standin.counts()['faults']['token']
+
+
+@pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
+def test_a_warning_is_shown_once_or_twice_not_by_each_worker(folder, standin, method):
+    standin.set(start_method=method)
+    folder.edit('timeseries.py', COLLECTION='MODIS/006/MOD11A2', PROCESSES=3, **SERIES)
+    assert 1 <= folder.run('timeseries.py').count('Attention required for MODIS/006/MOD11A2') <= 2

@@ -127,6 +127,17 @@ def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, l
     compare(folder, units(['Suriname']), days_between('2003-01-01', '2008-01-01'))
 
 
+def test_parts_that_came_are_kept_while_others_are_tried_again(folder, new_folder, standin):
+    """31 parts, each of which one request in eight fails: not all of them at the first try."""
+    few = dict(COUNTRIES=['Suriname'], START='2003-01-01', END='2008-01-01')
+    calm = new_folder()
+    calm.edit('timeseries.py', **few).run('timeseries.py')
+    standin.set(behaviour={'max_images': 16}, faults='create=0.12,table=0.12', fault_kinds='503')
+    folder.replace('timeseries.py', 'delay=2', 'delay=.1').replace('timeseries.py', 'max_delay=5', 'max_delay=.2')
+    folder.edit('timeseries.py', **few).run('timeseries.py')
+    assert folder.files('timeseries') == calm.files('timeseries')
+
+
 def test_a_part_that_cannot_be_halved_fails_the_region(folder, standin):
     standin.set(behaviour='max_images=0')
     folder.edit('timeseries.py', COUNTRIES=['Suriname'], START='2003-01-01', END='2003-01-05')

@@ -55,21 +55,23 @@ def run(standin, command):
 
 
 def summary(counts, seconds):
-    """The counts in three lines."""
+    """The counts in a few lines."""
     kinds = {kind: sum(numbers.values()) for kind, numbers in counts['requests'].items()}
     faults = sum(map(Counter, counts['faults'].values()), Counter())
 
     def listed(numbers):
         return ', '.join(f'{number} {name}' for name, number in sorted(numbers.items())) or 'none'
 
+    odd = [f'{counts[name]} {words}' for name, words in (
+        ('refused_connections', 'refused'), ('broken_tls', 'broken off or shared')) if counts[name]]
     return (
         f"standin: {counts['results']} results for {counts['items_served']} items, "
         f"{counts['bytes'] / 1e6:.1f} MB in {seconds:.1f} s; "
         f"at most {counts['most_at_once']} requests at once, {counts['throttled']} too many\n"
         f"standin: requests: {listed(kinds)}; faults: {listed(faults)}\n"
-        f"standin: {counts['connections']} connections, {counts['refused_connections']} refused, "
-        f"{counts['failed_handshakes']} failed handshakes, {counts['broken_tls']} broken by two "
-        f"talking at once; {counts['tokens']} tokens")
+        f"standin: {', '.join([str(counts['connections']) + ' connections', *odd])}, "
+        f"{counts['failed_handshakes']} failed handshakes\n"
+        'standin: these results are made up; delete them before you fetch real ones')
 
 
 def main():

@@ -39,8 +39,8 @@ INSTEAD = {
         'message': 'Rate Limit Exceeded', 'domain': 'usageLimits', 'reason': 'rateLimitExceeded'}]),
 }
 SILENT = ('reset', 'eof', 'stall')  # no byte of an answer is sent
-SPOILT = ('truncate', 'truncate-chunked', 'drip')  # the right answer, but only a part of it
-KINDS = (*INSTEAD, *SILENT, *SPOILT, 'gzip')
+SPOILT = ('truncate', 'truncate-chunked', 'unframed', 'drip')  # the right answer, but a part of it
+KINDS = (*INSTEAD, *SILENT, *SPOILT, 'gzip', 'cut-gzip')
 NOT_FOR_TOKENS = {'capacity', 'aggregations', 'rate403', '401'}
 
 
@@ -79,8 +79,10 @@ def draw(options, kind, request, digest, seen):
         fitting = [name for name in options.fault_kinds if fits(name, kind, request)]
         fault = fitting[int(choice * len(fitting))] if fitting else ''
     delay = of_kind(options.latency, kind) * math.exp(gauss / 2 - 1 / 8)  # log-normal
-    zipped = (zipped or fault == 'gzip') and 'gzip' in request.headers.get('accept-encoding', '')
-    return Fate(fault, delay, zipped, chunked or fault == 'truncate-chunked')
+    zipped = (zipped or 'gzip' in fault) and 'gzip' in request.headers.get('accept-encoding', '')
+    fault = '' if fault == 'cut-gzip' and not zipped else fault
+    chunked = chunked and fault != 'unframed' or fault == 'truncate-chunked'
+    return Fate(fault, delay, zipped, chunked)
 
 
 def fits(fault, kind, request):
@@ -119,7 +121,7 @@ def send(connection, answer, fate, options):
         if fate.fault == 'reset':
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         return False
-    packed = answer.pack(fate.chunked, fate.zipped, options.restricted)
+    packed = answer.pack(fate.chunked, fate.zipped, options.restricted, fate.fault)
     if fate.fault not in SPOILT:
         connection.sendall(packed)
         return True

@@ -26,19 +26,20 @@ class Answer:
     status: int = 200
     content_type: str = 'application/json; charset=UTF-8'
 
-    def pack(self, chunked=False, zipped=False, restricted=False):
+    def pack(self, chunked=False, zipped=False, restricted=False, fault=''):
         """The whole answer as bytes, to be sent by a single write."""
         body, headers = self.body, {'Content-Type': self.content_type}
         if restricted:
             headers['x-earth-engine-quota-status'] = 'parallelism_restricted=true'
         if zipped:
             body = gzip.compress(body, 1)
+            body = body[:len(body) // 2] if fault == 'cut-gzip' else body
             headers['Content-Encoding'] = 'gzip'
         if chunked:
             parts = [body[start:start + 4096] for start in range(0, len(body), 4096)]
             body = b''.join(b'%x\r\n%b\r\n' % (len(part), part) for part in [*parts, b''])
             headers['Transfer-Encoding'] = 'chunked'
-        else:
+        elif fault != 'unframed':
             headers['Content-Length'] = len(body)
         lines = [f'HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}',
                  *(f'{name}: {value}' for name, value in headers.items()), '', '']
