@@ -443,19 +443,21 @@ def run(items, waiting, processes):
                 return any(codes)
     finally:
         bar.close()
-        # a killed worker may have taken with it a lock that terminate() waits for
+        # terminate() may wait for a worker that still starts, or a lock that a killed one had
         ending = threading.Thread(target=pool.terminate, daemon=True)
         ending.start()
-        ending.join(2)
+        ending.join(1)
         for worker in multiprocessing.active_children():
             worker.kill()
             worker.join()
+        ending.join(1)
 
 
 def main():
     """Gets the items, fetches what is missing, and tells how it went."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    tqdm.set_lock(threading.RLock())  # its own has a semaphore, which stop() might leak
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
