@@ -77,7 +77,7 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
 @pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_the_workers_start(folder, standin, method, number, status):
     standin.set(start_method=method, latency='create=5')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8, PROCESSES=8)
     for delay in 0, 0.03, 0.1, 0.3:
         run = folder.start('chips.py')
         while not (folder.path / 'chips' / '.run.json').exists():
@@ -95,7 +95,7 @@ def test_a_signal_while_the_workers_start(folder, standin, method, number, statu
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 def test_killed_parent_leaves_no_process(folder, standin, method):
     standin.set(latency='pixels=0.5', start_method=method)
-    run = folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8).start('chips.py')
+    run = folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8, PROCESSES=8).start('chips.py')
     wait_for_files(folder, 1)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate(timeout=20)
@@ -136,7 +136,7 @@ def test_killed_at_random_moments(folder, calm, standin, long):
 def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standin, method):
     """Workers of a second round read the script again."""
     standin.set(start_method=method, faults='create=0.6', fault_kinds='503', latency='create=0.02')
-    folder.replace('chips.py', 'tries=12', 'tries=1').edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8)
+    folder.replace('chips.py', 'tries=12', 'tries=1').edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, PROCESSES=5)
     run = folder.start('chips.py')
     wait_for_files(folder, 1)
     folder.edit('chips.py', MAX=100)
