@@ -78,7 +78,7 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
 def test_a_signal_while_the_workers_start(folder, standin, method, number, status):
     standin.set(start_method=method, latency='create=5')
     folder.edit('chips.py', POINTS_PER_ECOREGION=200, SIZE=8, PROCESSES=8)
-    for delay in 0, 0.03, 0.1, 0.3:
+    for delay in 0, 0.05, 0.3:
         run = folder.start('chips.py')
         while not (folder.path / 'chips' / '.run.json').exists():
             time.sleep(0.002)
