@@ -70,7 +70,8 @@ def calm(server, tmp_path_factory):
                                   'json', 'junk', 'empty', '401', 'rate403', 'gzip', 'cut-gzip'])
 def test_each_fault_is_survived(folder, calm, standin, kind, script):
     hasten(folder).edit(script, **FEW[script])
-    share = 0.1 if kind == '401' else 0.3  # three refusals of a token in a row are final
+    # three refusals of a token in a row are final, and each stall costs a DEADLINE
+    share = 0.1 if kind in ('401', 'stall', 'drip') else 0.3
     standin.set(faults=f'create={share},pixels={share},table={share},compute={share}', fault_kinds=kind, stall=3)
     folder.run(script)
     assert standin.counts()['faults']
