@@ -46,7 +46,7 @@ from tqdm import tqdm
 # run
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
-DEADLINE = 60  # seconds after which a request is given up and tried again; more for heavy work
+DEADLINE = 60  # seconds until a request is given up and tried again (getInfo(): 330)
 PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, before others have a turn
                 delay=2, backoff=2, max_delay=5, jitter=(0, 1))  # seconds between tries
 
@@ -78,11 +78,12 @@ def check_constants():
     picture = FORMAT in ('png', 'jpg')
     check(picture or FORMAT in ('tif', 'npy'), "FORMAT must be 'png', 'jpg', 'tif' or 'npy'.")
     check(type(REGION) is dict, "REGION must be a dict like {'ADM1_NAME': 'Colorado'}.")
-    for name in 'SIZE', 'POINTS_PER_ECOREGION', 'SCALE', 'SPACING':
-        kinds = (int,) if name in ('SIZE', 'POINTS_PER_ECOREGION') else (int, float)
-        check(type(globals()[name]) in kinds and globals()[name] > 0,
-              f'{name} must be a {"whole " * (len(kinds) == 1)}number above 0.')
-    check(type(BANDS) is list and BANDS, "BANDS must be a list like ['R', 'G', 'B'].")
+    for name, value in ('SIZE', SIZE), ('POINTS_PER_ECOREGION', POINTS_PER_ECOREGION):
+        check(type(value) is int and value > 0, f'{name} must be a whole number above 0.')
+    for name, value in ('SCALE', SCALE), ('SPACING', SPACING):
+        check(type(value) in (int, float) and value > 0, f'{name} must be a number above 0.')
+    check(type(BANDS) is list and BANDS and all(type(band) is str for band in BANDS),
+          "BANDS must be a list like ['R', 'G', 'B'].")
     check(len(BANDS) in (1, 3) or not picture,
           f"BANDS: {FORMAT} shows 1 or 3 bands; for others set FORMAT to 'tif' or 'npy'.")
     size = SIZE * SIZE * 2 * (3 if picture else len(BANDS))  # a byte at least, and one for the mask
@@ -167,8 +168,9 @@ def utm(longitude, latitude):
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
 settings = {name: pprint.pformat(value, width=1)  # not repr(): the order of a set would change
-            for name, value in globals().items() if name.isupper() and name not in
-            ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}  # what results depend on
+            for name, value in globals().items()  # all constants that results depend on
+            if name.isupper() and not callable(value)
+            and name not in ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}
 signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
          'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
 too_much = re.compile('Computation timed out|memory limit exceeded|5000 elements').search
@@ -185,7 +187,7 @@ saved = {}  # {name: bytes} of the item in work, which work() writes when it has
 
 
 def check(fine, sentence):
-    """Ends the run with a sentence for the user if something isn't fine."""
+    """Ends the run, in a worker the item, with a sentence for the user if it isn't fine."""
     if not fine:
         sys.exit(sentence)
 
@@ -249,7 +251,7 @@ def send(uri, method='GET', body=None, headers=None, **_):
     seconds = 330 if ':compute' in uri else DEADLINE  # getInfo() may take the service 300
     with limit(seconds):
         answer = session.request(method, uri, data=body, headers=headers, timeout=seconds)
-        if answer.ok and ':get' in uri:  # a result, which has to say where it ends
+        if answer.ok and re.search(':get|:computePixels', uri):  # has to say where it ends
             whole = (answer.headers.get('Transfer-Encoding') == 'chunked' or
                      answer.headers.get('Content-Length') == str(answer.raw.tell()))
         else:  # JSON, or json() raises; an error may come under status 200
@@ -338,7 +340,7 @@ def explain(error):
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return f'{error.args[0]} (To sign in: earthengine authenticate.)'
     text = ' '.join(str(error).split())[:1000] or type(error).__name__
-    if isinstance(error, (*refusals, ConnectionError)):
+    if isinstance(error, (*refusals, ConnectionError, SystemExit)):  # the last from check()
         return text
     frames = traceback.extract_tb(error.__traceback__)
     line = [frame.lineno for frame in frames if frame.filename == __file__][-1]
@@ -352,11 +354,12 @@ def look(items):
     for why, fate in noted.values():
         check(fate != 'end the run', why)
     there = set(os.listdir(folder))
-    unknown = ('not saved: its process was killed, or getResult() has not called save()', 'again')
+    unknown = ('not tried, its process was killed, or getResult() did not save() it', 'again')
     missing = {item['file']: noted.get(item['file'], unknown)
                for item in items if item['file'] not in there}
     hopeless = [why for why, fate in missing.values() if fate == 'never']
-    if len(hopeless) >= 25 and len(missing) == len(items):  # and they were drawn at random
+    # drawn at random, and so many as failures may be quicker than results
+    if len(hopeless) >= max(25, 4 * PROCESSES) and len(missing) == len(items):
         sys.exit(f'The first {len(hopeless)} all failed, one of them: {hopeless[-1]}')
     return missing
 
@@ -365,28 +368,33 @@ def get_items():
     """Returns the items that the folder was begun with if it has results, or else new ones."""
     there = set(os.listdir(folder))
     before, items = json.loads(state.read_text('utf-8')) if state.exists() else ({}, [])
-    if any(item['file'] in there for item in items):
-        changed = sorted({name for name, _ in before.items() ^ settings.items()})
+    changed = sorted({name for name, _ in before.items() ^ settings.items()})
+    if items and any(name[0] != '.' for name in there - {INDEX}):  # getResult() may save others
         check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
                            'with. Change it back, or set OUTPUT to a new folder.')
+    if any(item['file'] in there for item in items):
         print(f'Going on with the {len(items)} items that {OUTPUT} was begun with; for a new list '
               'set OUTPUT to a new folder.')
-        return items
-    start_ee()
-    items = retry(**PATIENCE)(getRequests)()
-    check(items, 'getRequests() found nothing to do.')
-    files = [item['file'] for item in items]
-    taken = ['', '.', '..', '.lock', INDEX, state.name, failed.name]
-    name, count = collections.Counter(map(str.casefold, taken + files)).most_common(1)[0]
-    check(count == 1, f"getRequests(): each item needs a 'file' of its own, not {name!r} again.")
-    check(state.exists() or there.isdisjoint(files),
-          f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
+        if INDEX in there:
+            return items
+    else:
+        start_ee()
+        items = retry(**PATIENCE)(getRequests)()
+        check(items, 'getRequests() found nothing to do.')
+        files = [item['file'] for item in items]
+        taken = ['', '.', '..', '.lock', INDEX, state.name, failed.name]
+        name, count = collections.Counter(map(str.casefold, taken + files)).most_common(1)[0]
+        check(count == 1, f"getRequests(): each needs a 'file' of its own, not {name!r} again.")
+        check(state.exists() or there.isdisjoint([INDEX, *files]),
+              f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
+        text = json.dumps([settings, items], ensure_ascii=False)
+        items = json.loads(text)[1]  # as a later run will see them
+        put(state.name, text.encode())
     table = io.StringIO()
     writer = csv.DictWriter(table, items[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows(items)
     put(INDEX, table.getvalue().encode())
-    put(state.name, json.dumps([settings, items], ensure_ascii=False).encode())
     return items
 
 
@@ -411,12 +419,12 @@ def hold(on):
 def run(items, waiting, processes):
     """Gives waiting, [(index, item)], to worker processes; returns whether one was killed."""
     start_ee()
-    hold(True)
+    hold(Pool == multiprocessing.Pool)  # a cluster's own processes would stay so
     session.close()  # or forked workers would share its connections
     pool = Pool(min(processes, len(waiting)), start_worker, [credentials, settings, os.getcwd()])
     workers = multiprocessing.active_children()  # none on a cluster
 
-    def fan_out():
+    def fan_out():  # in a thread, as starmap_async() of Ray takes no chunksize
         with contextlib.suppress(Exception):  # of a cluster that lost a worker; look() knows it
             pool.starmap(work, random.sample(waiting, len(waiting)), chunksize=1)
     fan = threading.Thread(target=fan_out, daemon=True)
@@ -475,16 +483,17 @@ def main():
     try:
         items = get_items()
         processes, before = PROCESSES, None
-        while processes:
+        while True:
             again = {file for file, (_, fate) in look(items).items() if fate == 'again'}
             if len(again) in (0, before):  # all is done, or the last round fetched nothing
                 break
             before = len(again)
             waiting = [job for job in enumerate(items) if job[1]['file'] in again]
             if run(items, waiting, processes):
-                print('A worker process was killed, perhaps for lack of memory: going on with one '
-                      'less.', file=sys.stderr)
-                processes, before = processes - 1, None
+                before = before if processes == 1 else None
+                processes = max(1, processes - 1)
+                print('A worker process was killed, perhaps for lack of memory: going on with '
+                      f'{processes}.', file=sys.stderr)
     except Exception as error:
         hint = ('' if http or not isinstance(error, refusals) else
                 ' (To sign in: earthengine authenticate. To name a project: earthengine '

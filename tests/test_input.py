@@ -17,6 +17,9 @@ WRONG = [
     ('chips.py', dict(BANDS=['R', 'G', 'B', 'N']), 'BANDS'), ('chips.py', dict(BANDS=[]), 'BANDS'),
     ('chips.py', dict(START='2025-01-01', END='2019-01-01'), 'START'),
     ('chips.py', dict(START='2019-1-1'), '2019-1-1'), ('chips.py', dict(BANDS='RGB'), 'BANDS'),
+    ('chips.py', dict(BANDS=[0, 1, 2]), 'BANDS'), ('timeseries.py', dict(BAND=['LST_Day_1km']), 'BAND'),
+    ('timeseries.py', dict(DECIMALS='2'), 'DECIMALS'), ('timeseries.py', dict(DECIMALS=-1), 'DECIMALS'),
+    ('timeseries.py', dict(START='2050-01-01', END='2051-01-01'), 'no image between START and END'),
     ('chips.py', dict(REGION='Colorado'), 'REGION'), ('timeseries.py', dict(COUNTRIES='Chile'), 'COUNTRIES'),
     ('chips.py', dict(REGION={'ADM1_NAME': 'Atlantis'}), 'Atlantis'),
     ('chips.py', dict(REGION={'ADM7_NAME': 'Colorado'}), 'ADM7_NAME'),
@@ -79,6 +82,52 @@ def test_results_of_unknown_origin_are_not_taken_for_ours(folder):
     printed = folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py', status=1)
     assert 'another origin' in printed and len(printed.splitlines()) == 1
     assert folder.files('chips') == {'chip_00001.png': b'of another year'}
+
+
+def test_a_list_that_someone_else_made_is_not_overwritten(folder):
+    (folder.path / 'chips').mkdir()
+    (folder.path / 'chips' / 'chips.csv').write_text('of another programme')
+    assert 'another origin' in folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py', status=1)
+    assert folder.files('chips') == {'chips.csv': b'of another programme'}
+
+
+def test_second_files_of_other_constants_are_not_mixed_with_new_ones(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
+    folder.replace('chips.py', "    save_chip(point", "    save(f'{index}.txt', lambda: str(MAX).encode())\n    save_chip(point")
+    folder.run('chips.py')
+    for path in (folder.path / 'chips').glob('*.png'):
+        path.unlink()
+    assert 'MAX' in folder.edit('chips.py', MAX=100).run('chips.py', status=1)
+    assert folder.files('chips')['1.txt'] == b'255'
+    folder.edit('chips.py', MAX=255).run('chips.py')
+    assert len(folder.files('chips')) == 9
+
+
+def test_a_lost_list_is_written_again(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
+    before = folder.files('chips')
+    (folder.path / 'chips' / 'chips.csv').unlink()
+    folder.run('chips.py')
+    assert folder.files('chips') == before
+
+
+def test_a_function_in_capitals_is_no_constant(folder, standin):
+    standin.set(start_method='spawn')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=2)
+    folder.replace('chips.py', 'def check_constants', 'def NDVI(image):\n    return image\n\n\ndef check_constants')
+    for _ in range(2):
+        folder.run('chips.py')
+        (folder.path / 'chips' / 'chip_00002.png').unlink()
+
+
+def test_items_are_the_same_in_each_run(folder):
+    """JSON knows no tuples and no keys but text."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=2)
+    folder.replace('chips.py', "'ECO_ID': int", "'pair': (1, 2), 'ECO_ID': int")
+    folder.replace('chips.py', '    around = ', '    assert point["pair"] == [1, 2]\n    around = ')
+    folder.run('chips.py')
+    (folder.path / 'chips' / 'chip_00002.png').unlink()
+    folder.run('chips.py')
 
 
 def test_what_others_keep_in_the_folder_is_left_alone(folder):

@@ -58,6 +58,16 @@ def test_an_item_that_kills_its_worker_each_time_is_reported(folder, standin):
     assert '39 of 40' in printed and 'chip_00007.png' in printed
 
 
+def test_more_items_that_kill_than_processes(folder, standin):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=2)
+    folder.replace('chips.py', '    around = ', '    index in (7, 8, 9) and os.kill(os.getpid(), 9)\n    around = ')
+    printed = folder.run('chips.py', status=1)
+    assert 'going on with 1.' in printed and 'going on with 0' not in printed
+    assert all(f'chip_0000{n}.png' in printed for n in (7, 8, 9))
+    folder.replace('chips.py', 'os.kill(os.getpid(), 9)', '0')
+    assert '40 of 40' in folder.run('chips.py')
+
+
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 @pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
