@@ -145,11 +145,11 @@ def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder, standin):
 
 def test_most_items_fail_at_once_and_the_rest_comes(folder, standin):
     """Failures are quicker than results: they come first."""
-    standin.set(latency='pixels=1')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=60, SIZE=8)
+    standin.set(latency='pixels=3')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8)
     folder.replace('chips.py', '    around = ', "    index % 3 and {}['odd']\n    around = ")
     printed = folder.run('chips.py', status=1)
-    assert '80 of 240' in printed and "160 failed: KeyError: 'odd'" in printed
+    assert '67 of 200' in printed and "133 failed: KeyError: 'odd'" in printed
 
 
 def test_a_mistake_that_hits_some_items_is_counted(folder):
