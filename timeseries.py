@@ -243,8 +243,10 @@ def send(uri, method='GET', body=None, headers=None, **_):
         if answer.ok and re.search(':get|:computePixels', uri):  # has to say where it ends
             whole = (answer.headers.get('Transfer-Encoding') == 'chunked' or
                      answer.headers.get('Content-Length') == str(answer.raw.tell()))
-        else:  # JSON, or json() raises; an error may come under status 200
-            whole = not answer.ok or set(answer.json()) - {'error'}
+        elif answer.ok:  # JSON, or json() raises; an error may come under this status, too
+            whole = set(answer.json()) - {'error'}
+        else:
+            whole = answer.text[:1] != '{' or answer.json()
         if not whole:
             raise requests.ConnectionError
     if not answer.ok:

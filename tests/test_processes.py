@@ -91,6 +91,7 @@ def test_a_signal_while_the_workers_start(folder, standin, method, number, statu
     for delay in 0, 0.05, 0.3:
         run = folder.start('chips.py')
         while not (folder.path / 'chips' / '.run.json').exists():
+            assert run.poll() is None
             time.sleep(0.002)
         time.sleep(delay)
         (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
@@ -99,7 +100,8 @@ def test_a_signal_while_the_workers_start(folder, standin, method, number, statu
         assert time.monotonic() - begun < 4 and not alive(run.pid)
         said = [line for line in err.splitlines() if line and '/800 [' not in line]
         assert run.returncode == status and said == ['Stopped. Run it again to go on from here.'], err
-        (folder.path / 'chips' / '.run.json').unlink()
+        for path in (folder.path / 'chips').iterdir():
+            path.unlink()
 
 
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
