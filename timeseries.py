@@ -1,57 +1,65 @@
 """Downloads the time series of a satellite image band for thousands of regions, many at a time.
 
-    python timeseries.py
+    python timeseries.py              fetches all series that are missing
+    python timeseries.py --first 10   ten of them, for a look
+    python timeseries.py --keep       goes on after a change of this file, with what has come
 
 asks Google Earth Engine for the maximum of BAND over each GAUL level 2 region of COUNTRIES in
-every image of COLLECTION and saves a table a region: OUTPUT/00000.csv and so on, with a row an
-image, listed with the regions' names in OUTPUT/regions.csv. Run it again after a failure or an
-interruption: it fetches what is missing.
+every image of COLLECTION and saves a table a region, OUTPUT/00000.csv and so on, with a row an
+image, and lists them with the regions' names in OUTPUT/regions.csv.
 
 A maximum is the hottest pixel, so one bad pixel decides it. Set QUALITY to leave bad ones out.
 
 For another dataset edit the constants at the top of this file, and getRequests() and
 getResult() if they don't fit; nothing below them.
 """
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["earthengine-api>=1.5.0", "filelock>=3.12", "requests>=2.32.3", "retry>=0.9.2",
+#                 "tqdm>=4.60"]
+# ///
 import argparse
+import ast
 import collections
 import contextlib
 import csv
 import datetime
+import difflib
 import functools
-import io
-import itertools
 import json
 import logging
-import multiprocessing.resource_tracker
+import multiprocessing
 import os
 import pathlib
-import pprint
 import random
 import re
+import shutil
 import signal
 import socket
-import sqlite3
 import sys
 import threading
+import time
 import traceback
 import types
 import warnings
 from multiprocessing import Pool  # or ray.util.multiprocessing, for a cluster
 
 import ee
+import filelock
 import google.auth.exceptions
-import google_auth_httplib2
 import httplib2
 import requests
 from retry import retry
+from retry.api import retry_call
 from tqdm import tqdm
 
 # run
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
-DEADLINE = 330  # seconds until a request is given up; the service may work for 300
-PATIENCE = dict(exceptions=ConnectionError, tries=12,  # of an item, before others have a turn
-                delay=2, backoff=2, max_delay=5, jitter=(0, 1))  # seconds between tries
+DEADLINE = 330  # seconds until a request is given up and tried again; the service may work for 300
+PATIENCE = dict(exceptions=ConnectionError, tries=10,  # of an item, before others have their turn,
+                delay=0.2, backoff=1.6, jitter=(0, 0.4))  # 0.2 s later, then ever longer, 1 min in all
+PAUSES = [1, 10, 60]  # minutes to wait after a round of all items in which none came
 
 # output
 OUTPUT = 'timeseries'  # folder, made if need be; other results need another one
@@ -66,61 +74,77 @@ COUNTRIES = [  # each as ADM0_NAME spells it
 # images
 COLLECTION = 'MODIS/061/MOD11A2'  # land surface temperature, means of 8 days, from 2000-02-18
 START = '2000-01-01'
-END = None  # the day after the last; None: the newest there is
+END = None  # the day after the last; None: the newest there is when the list is made
 BAND = 'LST_Day_1km'
 UNIT = 0.02  # BAND * UNIT + OFFSET is in degrees Celsius
 OFFSET = -273.15
 FILL = 0  # BAND has this number where nothing was seen; None: no such number
 DECIMALS = 2
-REDUCER = 'max'  # a function of ee.Reducer with one result: 'max', 'mean', 'median', 'count', ...
-QUALITY = None  # None: any pixel; 0: only those that QC_Day calls good; 1: the unreliable too
+REDUCER = 'max'  # a function of ee.Reducer with one number as result: 'max', 'mean', 'median', ...
+QUALITY = None  # None: any pixel; 0: only those that QUALITY_BAND calls good; 1: unreliable ones too
+QUALITY_BAND = 'QC_Day'  # its last two bits are 0 where BAND is good and 1 where it is unreliable
 
 
 def getRequests():
-    """Returns a dict a region: file, id (GAUL's codes and names aren't unique), codes, names."""
-    check(days(START) < days(END), 'START must be a day before END.')
+    """Returns a dict a region: file, id (GAUL's codes and names aren't unique), codes, names, end
+    (the day after the last image), images (how many there are)."""
+    check(days(START) < days(END or '2100-01-01'), 'START must be a day before END.')
     check(QUALITY in (None, 0, 1), 'QUALITY must be None, 0 or 1.')
+    check(QUALITY is None or ('Night' in BAND) == ('Night' in QUALITY_BAND),
+          f'QUALITY_BAND: {QUALITY_BAND} is not of the same time of day as {BAND}.')
     check(type(COUNTRIES) is list, "COUNTRIES must be a list like ['Chile'].")
     check(type(BAND) is str, 'BAND must be the name of one band.')
     check(type(DECIMALS) is int and DECIMALS >= 0, 'DECIMALS must be a whole number from 0.')
     check(hasattr(ee.Reducer, REDUCER), f'REDUCER: Earth Engine has no {REDUCER!r}.')
     columns = ['system:index', 'ADM0_CODE', 'ADM0_NAME',
                'ADM1_CODE', 'ADM1_NAME', 'ADM2_CODE', 'ADM2_NAME']
-    regions = ee.FeatureCollection(REGIONS).filter(ee.Filter.inList('ADM0_NAME', COUNTRIES))
+    regions, images = ee.FeatureCollection(REGIONS), ee.ImageCollection(COLLECTION)
     reducer = ee.Reducer.toList(len(columns), len(columns) - 1)  # all but the id may be missing
-    rows = regions.reduceColumns(reducer, columns).get('list')
-    images = ee.ImageCollection(COLLECTION).filterDate(str(days(START)), str(days(END)))
-    rows, count = ee.List([rows, images.size()]).getInfo()
+    chosen = images.filterDate(START, END or '2100-01-01')
+    rows, count, newest, bands, outputs = ee.List([
+        regions.filter(ee.Filter.inList('ADM0_NAME', COUNTRIES)).reduceColumns(
+            reducer, columns).get('list'),
+        chosen.size(), chosen.aggregate_max('system:time_start'), images.first().bandNames(),
+        getattr(ee.Reducer, REDUCER)().getOutputs()]).getInfo()
     check(count, f'{COLLECTION} has no image between START and END.')
-    for country in COUNTRIES:
-        check(any(row[2] == country for row in rows), f'COUNTRIES: {REGIONS} has no {country!r}.')
+    for name, band in ('BAND', BAND), ('QUALITY_BAND', QUALITY_BAND if QUALITY is not None else BAND):
+        check(band in bands, f'{name}: {COLLECTION} has no band {band!r}, but {", ".join(bands)}.')
+    check(len(outputs) == 1 and outputs[0] not in ('histogram', 'list'),
+          f'REDUCER: {REDUCER} does not give one number, but {" and ".join(outputs)}.')
+    for country in {*COUNTRIES} - {row[2] for row in rows}:
+        names = regions.aggregate_histogram('ADM0_NAME').getInfo()
+        near = difflib.get_close_matches(country.title(), names, 1, 0)
+        sys.exit(f'COUNTRIES: {REGIONS} has no {country!r}; the nearest is {near[0]!r}.')
     rows.sort(key=lambda row: (row[2], row[3] or 0, row[5] or 0, row[0]))
-    return [{'file': f'{index:05}.csv', 'id': row[0], **dict(zip(columns[1:], row[1:]))}
-            for index, row in enumerate(rows)]
+    newest = datetime.date(1970, 1, 1) + datetime.timedelta(milliseconds=newest)
+    end = END or str(newest + datetime.timedelta(1))  # the same for all, however long it takes
+    return [{'file': f'{index:05}.csv', 'id': row[0], **dict(zip(columns[1:], row[1:])), 'end': end,
+             'images': count} for index, row in enumerate(rows)]
 
 
 def days(text):
-    """Returns the datetime.date of a constant like '2000-01-31', or of tomorrow for None."""
+    """Returns the datetime.date of a text like '2000-01-31'."""
     try:
-        tomorrow = datetime.date.today() + datetime.timedelta(days=1)
-        return tomorrow if text is None else datetime.date.fromisoformat(text)
+        return datetime.date.fromisoformat(text)
     except (TypeError, ValueError):
         sys.exit(f"START, END: {text!r} is no date like '2000-01-31'.")
 
 
 @retry(**PATIENCE)
 def getResult(index, region):
-    """Saves the series of a region: date, value with DECIMALS, empty where nothing was seen."""
-    def table():
-        rows = sorted(series(region['id'], days(START), days(END)))
-        lines = [f'{date},{value and "%.*f" % (DECIMALS, float(value))}\n' for date, value in rows]
-        return ''.join([f'date,{BAND}\n', *lines]).encode()
-    save(region['file'], table)
+    """Saves the series of a region: date, BAND with DECIMALS, empty where nothing was seen."""
+    rows = sorted(series(region['id'], days(START), days(region['end'])))
+    if len(rows) != region['images']:
+        fetch_part.cache_clear()
+        raise ConnectionError(f'{len(rows)} rows came for {region["images"]} images')
+    lines = [f'{date},{value and "%.*f" % (DECIMALS, float(value))}\n' for date, value in rows]
+    save(region, lambda: ''.join([f'date,{BAND}\n', *lines]).encode())
+    return '' if any(value for _, value in rows) else 'no value at all'
 
 
 def series(region_id, start, end):
     """Returns [date, value] of each image from start to before end, by halves if it's too much."""
-    table = fetch(region_id, start, end)
+    table = fetch_part(region_id, start, end)
     if table is not None:
         return list(csv.reader(table.splitlines()))[1:]
     middle = start + (end - start) // 2
@@ -128,7 +152,8 @@ def series(region_id, start, end):
 
 
 @functools.lru_cache(100)  # so that what has come isn't asked for again when getResult() is
-def fetch(region_id, start, end):
+@retry(**PATIENCE)  # for each part anew
+def fetch_part(region_id, start, end):
     """Returns the CSV of date and value of each image, or None if it's too much for a request."""
     region = ee.FeatureCollection(REGIONS).filter(ee.Filter.eq('system:index', region_id))
     reducer = getattr(ee.Reducer, REDUCER)()
@@ -139,7 +164,7 @@ def fetch(region_id, start, end):
         if FILL is not None:  # most datasets are masked there, but not all
             values = values.updateMask(stored.neq(FILL))
         if QUALITY is not None:
-            values = values.updateMask(image.select('QC_Day').bitwiseAnd(3).lte(QUALITY))
+            values = values.updateMask(image.select(QUALITY_BAND).bitwiseAnd(3).lte(QUALITY))
         # with no scale or crs on the image's own grid, says the signature of Image.reduceRegion
         result = values.reduceRegion(reducer, region.geometry(), maxPixels=1e9)
         return ee.Feature(None, result).set('date', image.date().format('yyyy-MM-dd'))
@@ -156,23 +181,26 @@ def fetch(region_id, start, end):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
-settings = {name: pprint.pformat(value, width=1)  # not repr(): the order of a set would change
-            for name, value in globals().items()  # all constants that results depend on
-            if name.isupper() and not callable(value)
-            and name not in ('PROJECT', 'PROCESSES', 'OUTPUT', 'DEADLINE', 'PATIENCE')}
-signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8', b'\xff\xd9'),
-         'tif': ((b'II', b'MM'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK', b'')}
+free = {'PROJECT', 'PROCESSES', 'DEADLINE', 'PATIENCE', 'PAUSES', 'OUTPUT'}  # may change between runs
+script, folder = pathlib.Path(__file__), pathlib.Path(OUTPUT)
+state, log = folder / '.list.json', folder / 'log.csv'
+source = script.read_text('utf-8').split('\n# The machinery')[0]  # the part of the user
+signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8\xff', b'\xff\xd9'),
+         'tif': ((b'II*\0', b'MM\0*'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK\3\4', b'')}
+no_name = re.compile(r'(?i)^$|^\.|[. ]$|[\\:\r\n\0]|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)').search
+secret = re.compile(r'(?i)(thumbnails|tables|maps)(/|%2F)[0-9a-f]{8}[\w-]*|ya29\.[\w.-]+|Bearer \S+'
+                    r'|access_token=[^&\s]+')
+busy = re.compile('(?i)capacity exceeded|too many concurrent|rate_?limit_?exceeded').search
 too_much = re.compile('Computation timed out|memory limit exceeded|5000 elements').search
-refusals = ee.EEException, PermissionError, google.auth.exceptions.GoogleAuthError
-folder = pathlib.Path(OUTPUT)
-state = folder / '.run.json'  # its settings and items
-failed = folder / '.failed.csv'  # file, why it is missing, fate: 'again', 'never', 'end the run'
 session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
-edited = False  # whether this file has other constants than the run was begun with
-stopped = 0  # the signal that has come
-credentials = http = None  # set by start_ee()
-saved = {}  # {name: bytes} of the item in work, which work() writes when it has them all
+set_timer = getattr(signal, 'setitimer', lambda *_: None)  # Windows waits for what trickles
+limit = max(330, DEADLINE)  # seconds a request: the list may take 300; in a worker DEADLINE
+items, here = [], ''  # here: in a worker, the file of the item in work
+
+
+class Nothing(Exception):
+    """For getResult() to raise where there is nothing to save: Nothing('no image in July')."""
 
 
 def check(fine, sentence):
@@ -181,323 +209,357 @@ def check(fine, sentence):
         sys.exit(sentence)
 
 
-def save(name, make):
-    """Takes what make() returns, bytes, for the file OUTPUT/name, unless that is there already."""
-    check(os.path.basename(name) == name != '..', f'{name!r} is no plain file name.')
-    if name not in saved and not (folder / name).exists():
-        saved[name] = make()
+def say(sentence):
+    """Prints a line above the bar, if it can be printed."""
+    with contextlib.suppress(Exception):
+        tqdm.write(sentence, sys.stderr)
 
 
-def put(name, body):
-    """Writes OUTPUT/name, whole or not at all."""
-    part = folder / f'{name}.part'
-    try:
-        with open(part, 'wb') as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
-        os.replace(part, folder / name)
-    except OSError as error:
-        raise PermissionError(f"{folder / name} can't be written: {error.strerror}") from None
+def explain(error):
+    """Returns an error in a line, with no secret; a mistake in this script with where it is."""
+    text, where = str(error), []
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):
+        text = f'{error.args[0]} (To sign in: earthengine authenticate)'
+    elif not isinstance(error, (str, OSError, SystemExit, Nothing, ee.EEException)):
+        text = f'{type(error).__name__}: {text}'
+        where = [f' ({script.name}, line {frame.lineno})'
+                 for frame in traceback.extract_tb(error.__traceback__)
+                 if frame.filename == __file__ and frame.lineno <= source.count('\n')]
+    return ' '.join(secret.sub('...', text).split())[:1000] + ''.join(where[-1:])
+
+
+def note(outcome, why='', file=None):
+    """Adds a row to the log, in one piece, as all processes do."""
+    now = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+    with open(log, 'a', newline='', encoding='utf-8', errors='replace') as rows:
+        csv.writer(rows, lineterminator='\n').writerow([now, file or here, outcome, explain(why)])
+
+
+def save(item, make):
+    """Writes what make() returns, bytes, to the file of the item in work, if it isn't there."""
+    if item['file'] != here:
+        raise ValueError(f'save() takes the item that getResult() got: its one file is {here!r}')
+    if not (folder / here).exists():
+        put(folder / here, make())
+
+
+def put(path, body):
+    """Writes a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(part := folder / f'.part-{socket.gethostname()}-{os.getpid()}', 'wb') as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+    # Windows refuses while another program, a virus scanner say, has the file open
+    retry_call(os.replace, [part, path], None, PermissionError, 7, 0.1, None, 2, 0, None)
 
 
 def download(url, kind):
-    """Returns the bytes behind url if they are what kind says: one of signs or a CSV's header."""
-    response, body = http.request(url, headers={'Accept-Encoding': 'identity'})
-    if response.status == 401:
-        raise PermissionError('401 Unauthorized')
-    if kind in signs:
-        start, end = signs[kind]
-        fine = body.startswith(start) and body.endswith(end)
-    else:
-        fine = body.split(b'\n')[0].strip() == kind.encode()
-    if not fine:
-        raise ConnectionError(f'the service sent something other than {kind}')
-    return body
-
-
-@contextlib.contextmanager
-def limit(seconds):
-    """Turns errors of the network, and an answer that takes longer, into a ConnectionError."""
-    alarm = getattr(signal, 'alarm', int)  # int does nothing: Windows waits for what trickles
-    try:
-        try:  # two, as the alarm may still ring before alarm(0)
-            alarm(int(seconds) + 1)
-            yield
-        finally:
-            alarm(0)
-    except (requests.RequestException, KeyboardInterrupt) as error:  # the last is the alarm
-        # its text may hold the URL, a secret
-        raise ConnectionError(f'no complete answer ({type(error).__name__})') from None
+    """Returns the bytes behind a URL if they are of a kind: 'png', 'jpg', 'tif', 'npy', 'zip' or a
+    CSV with this line as its header, which alone is returned for an empty table."""
+    body = send(url, headers={'Accept-Encoding': 'identity'})[1]
+    text = body[:10000].decode('utf-8-sig', 'replace')
+    came = [] if text[:1] in ('<', '{') else next(csv.reader(text.splitlines()), [])
+    for name, (first, last) in signs.items():
+        if body.startswith(first):
+            came = [name] * body.endswith(last)
+    if came == next(csv.reader([kind])) or not body.strip() and kind not in signs:
+        return body if body.strip() else f'{kind}\n'.encode()
+    passing = not came or len(came) < 2 and came[0] not in signs  # a page, or a part of an answer
+    raise (ConnectionError if passing else ee.EEException)(
+        f'download() was to get {kind!r} and got {body!r:.100}')
 
 
 def send(uri, method='GET', body=None, headers=None, **_):
-    """Makes every request of this script, ee's too: returns (httplib2.Response, bytes).
-
-    Raises ConnectionError where another try may help, PermissionError where only the user can,
-    and ee.EEException, with the service's words, where this request can never pass.
-    """
-    seconds = 330 if ':compute' in uri else DEADLINE  # getInfo() may take the service 300
-    with limit(seconds):
-        answer = session.request(method, uri, data=body, headers=headers, timeout=seconds)
-        if answer.ok and re.search(':get|:computePixels', uri):  # has to say where it ends
-            whole = (answer.headers.get('Transfer-Encoding') == 'chunked' or
-                     answer.headers.get('Content-Length') == str(answer.raw.tell()))
-        elif answer.ok:  # JSON, or json() raises; an error may come under this status, too
-            whole = set(answer.json()) - {'error'}
-        else:
-            whole = answer.text[:1] != '{' or answer.json()
-        if not whole:
-            raise requests.ConnectionError
-    if not answer.ok:
-        try:
-            text = str(answer.json()['error']['message'])
-        except (ValueError, LookupError, TypeError):  # it is a page
-            page = re.sub('(?is)<style.*?</style>|<.*?>', ' ', answer.text)[:300]
-            text = f'{answer.status_code} {answer.reason} {page}'
-        # ids of results and tokens are secrets
-        text = re.sub(r'(?i)(thumbnails|tables)(/|%2F)[\w-]+|ya29\.[\w.-]+', '...', text)
-        busy = answer.status_code in (408, 429) or answer.status_code >= 500 or re.search(
-            'capacity exceeded|Too many concurrent|rateLimitExceeded', answer.text, re.I)
-        if busy and not too_much(text):
-            raise ConnectionError(text)
-        if answer.status_code == 403:
-            raise PermissionError(text)
-        # google.auth deals with what is left, a 401 and the answers of the token's server
-        if answer.status_code != 401 and uri.startswith(ee.data.HIGH_VOLUME_API_BASE_URL):
-            raise ee.EEException(text)
-    return httplib2.Response({**answer.headers, 'status': answer.status_code}), answer.content
+    """Makes every request of this script, ee's too: returns (httplib2.Response, bytes). Raises
+    ConnectionError where another try may help, else ee.EEException with the service's words."""
+    if here:
+        os.utime(log)  # tells run() that this process is alive
+    host, of_result, answer, error = uri.split('/')[2], ':get' in uri, None, None
+    try:
+        set_timer(0, limit, 1)  # 0: ITIMER_REAL. It rings on each second, as one might get lost
+        answer = session.request(method, uri, data=body, headers=headers, timeout=(20, limit))
+        if answer.ok and of_result:
+            if not {'Content-Length', 'Transfer-Encoding'} & set(answer.headers):
+                raise requests.ConnectionError  # it doesn't say where it ends
+        elif host.endswith('.googleapis.com'):  # others, of credentials, may answer in plain text
+            error = answer.json().get('error')  # raises if it is a page
+        set_timer(0, 0)
+    except (requests.RequestException, KeyboardInterrupt) as broken:  # the last is the timer
+        set_timer(0, 0)
+        late = isinstance(broken, (requests.ReadTimeout, KeyboardInterrupt))
+        raise ConnectionError(f'{answer.status_code} {answer.reason} from {host}' if answer is not None
+                              else f'no answer from {host} in {limit} seconds (DEADLINE)' if late
+                              else f'no connection to {host}, or it broke off') from None
+    code = answer.status_code
+    if isinstance(error, dict) and (of_result or code != 401):  # ee then renews its token
+        code, text = error.get('code', code), explain(error.get('message', ''))
+        passing = code in (408, 409, 429, 499) or code >= 500 or busy(answer.text)
+        passing = passing or code == 404 and of_result  # its id has expired
+        hopeless = too_much(text) or 'does not exist' in text
+        raise (ConnectionError if passing and not hopeless else ee.EEException)(text)
+    return httplib2.Response({**answer.headers, 'status': code}), answer.content
 
 
+@functools.cache  # once a process
 @retry(**PATIENCE)
 def start_ee():
-    """Starts Earth Engine in this process, on the high-volume endpoint, if need be."""
-    global credentials, http
-    if http:
-        return
+    """Starts Earth Engine on the high-volume endpoint."""
     if hasattr(signal, 'SIGALRM'):  # KeyboardInterrupt: an OSError might be taken for another
         signal.signal(signal.SIGALRM, signal.default_int_handler)
     socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
     ee.data.setMaxRetries(0)  # retry alone tries again
-    # it asks for a token by itself, and takes any bad answer for a missing sign-in
-    sign_in = retry(tries=3, delay=1, logger=None)(limit(20)(ee.data.get_persistent_credentials))
-    credentials = credentials or sign_in()
-    transport = types.SimpleNamespace(request=send)
+    try:  # thrice, as any bad answer is taken for a missing sign-in
+        credentials = retry_call(ee.data.get_persistent_credentials, tries=3, delay=1, logger=None)
+    except google.auth.exceptions.TransportError:
+        raise ConnectionError('no connection to Google: is there a network?') from None
     ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
-                  http_transport=transport)
-    http = google_auth_httplib2.AuthorizedHttp(credentials, transport)
+                  http_transport=types.SimpleNamespace(request=send))
 
 
-def start_worker(parents_credentials, parents_settings, parents_cwd):
+def start_worker(parents_source, parents_folder):
     """Readies a worker process."""
-    global credentials, edited
-    credentials, edited = parents_credentials, parents_settings != settings
-    os.chdir(parents_cwd)  # on a cluster workers start elsewhere
-    logging.disable()  # of each try that fails
-    if not multiprocessing.current_process().name.endswith('-1'):  # a warning is enough once
-        warnings.showwarning = lambda *_, **__: None
+    global limit, edited
+    limit, edited = DEADLINE, parents_source != source
+    os.chdir(parents_folder)  # on a cluster workers start elsewhere
+    logging.getLogger('retry.api').addFilter(lambda row: note('retry', row.getMessage()))
+    warnings.showwarning = lambda message, *_, **__: note('warning', str(message))
     if parent := multiprocessing.parent_process():  # None on a cluster
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all, the parent acts on it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        hold(False)
-        # this process ends with its parent, even one that is killed
+        sys.stderr = open(os.devnull, 'w')  # of the last words of one whose parent is gone
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def work(index, item):
-    """Calls getResult() in a worker and writes what it saved, or notes in failed why not."""
-    saved.clear()
+    """Calls getResult() in a worker, and logs how it went."""
+    global here
+    here = item['file']
+    note('begun', str(os.getpid()))
     try:
-        if edited:  # a new process reads this file again, except after a fork
-            raise PermissionError(f'{__file__} was edited in the meantime: run it again.')
+        check(not edited, f'{script} was edited in the meantime: run it again.')
         start_ee()
-        getResult(index, item)
-        for name in sorted(saved, key=lambda name: name == item['file']):  # that one comes last:
-            put(name, saved[name])  # where it is the item is done
+        remark = getResult(index, item)
+        check((folder / here).exists(), 'getResult() did not save() its file.')
+        note('done', remark or '')
     except BaseException as error:
-        fatal = (isinstance(error, (PermissionError, google.auth.exceptions.GoogleAuthError))
-                 or 401 in [getattr(e, 'status_code', 0) for e in (error, error.__context__)])
-        passing = isinstance(error, (ConnectionError, KeyboardInterrupt))
-        fate = 'end the run' if fatal else 'again' if passing else 'never'
-        try:
-            with open(failed, 'a', newline='', encoding='utf-8', errors='replace') as file:
-                csv.writer(file).writerow([item['file'], explain(error), fate])
-        except OSError as full:  # the disk, mostly
-            sys.exit(100 + full.errno)  # for run() to see
+        passing, nothing = (ConnectionError, KeyboardInterrupt), isinstance(error, Nothing)
+        note('again' if isinstance(error, passing) else 'nothing' if nothing else 'failed', error)
 
 
-def explain(error):
-    """Says in a line what went wrong, and where if it is a mistake in this file."""
-    if isinstance(error, google.auth.exceptions.GoogleAuthError):
-        return f'{error.args[0]} (To sign in: earthengine authenticate.)'
-    text = ' '.join(str(error).split())[:1000] or type(error).__name__
-    if isinstance(error, (*refusals, ConnectionError, SystemExit)):  # the last from check()
-        return text
-    frames = traceback.extract_tb(error.__traceback__)
-    line = [frame.lineno for frame in frames if frame.filename == __file__][-1]
-    return f'{type(error).__name__}: {text} ({os.path.basename(__file__)}, line {line})'
+def recipe(text):
+    """Returns the lines of a script's text, without comments, that results depend on."""
+    parts = map(ast.unparse, ast.parse(text).body[1:])
+    return [line for part in parts if part.split(' = ')[0] not in free
+            and not part.startswith(('import ', 'from ')) for line in part.splitlines()]
 
 
-def look(items):
-    """Returns {file: (why, fate)} of the items whose files are missing; ends a run in vain."""
-    with open(failed, newline='', encoding='utf-8', errors='replace') as file:
-        noted = {row[0]: row[1:] for row in csv.reader(file) if len(row) == 3}  # no half row
-    for why, fate in noted.values():
-        check(fate != 'end the run', why)
-    there = set(os.listdir(folder))
-    unknown = ('not tried, its process was killed, or getResult() did not save() it', 'again')
-    missing = {item['file']: noted.get(item['file'], unknown)
-               for item in items if item['file'] not in there}
-    hopeless = [why for why, fate in missing.values() if fate == 'never']
-    # drawn at random, and so many as failures may be quicker than results
-    if len(hopeless) >= max(25, 4 * PROCESSES) and len(missing) == len(items):
-        sys.exit(f'The first {len(hopeless)} all failed, one of them: {hopeless[-1]}')
-    return missing
+def get_list(keep):
+    """Returns {'items': [...], 'warned': [...]}: what the folder was begun with or, where nothing has
+    come of it or the user keeps what has, a new list, in which all that has come must be the same."""
+    stored = ee.oauth.get_credentials_path()
+    stored = ee.oauth.get_credentials_arguments() if os.path.exists(stored) else {}
+    project = PROJECT or stored.get('quota_project_id') or ee.oauth.get_appdefault_project()
+    text = f'{source}\nproject = {project!r}'
+    made = json.loads(state.read_text('utf-8')) if state.exists() else {'items': []}
+    came = {item['file']: item for item in made['items'] if (folder / item['file']).exists()}
+    if came and not keep:
+        old, new = recipe(made['text']), recipe(text)
+        gone, added = (', '.join(line.strip() for line in one if line not in other) or 'less'
+                       for one, other in ((old, new), (new, old)))
+        check(old == new, f'The results in {OUTPUT} were made with {gone:.300}, not {added:.300}. '
+              'Change it back, set OUTPUT to a new folder, or go on all the same with --keep.')
+        return made
+    say('Asking Earth Engine for the list of items.')
+    with warnings.catch_warnings(record=True) as warned:
+        new = {item['file']: item for item in new_items()}
+    for file in came:
+        check(came[file] == new.get(file), f'{folder / file} has come of {came[file]}, but is to be '
+              f'of {new.get(file)} now. Set OUTPUT to a new folder.')
+    if not came:
+        log.unlink(missing_ok=True)
+    made = {'text': text, 'items': [*new.values()], 'warned': [str(one.message) for one in warned]}
+    put(state, json.dumps(made, ensure_ascii=False).encode())
+    return made
 
 
-def get_items():
-    """Returns the items that the folder was begun with if it has results, or else new ones."""
-    there = set(os.listdir(folder))
-    before, items = json.loads(state.read_text('utf-8')) if state.exists() else ({}, [])
-    changed = sorted({name for name, _ in before.items() ^ settings.items()})
-    if items and any(name[0] != '.' for name in there - {INDEX}):  # getResult() may save others
-        check(not changed, f'{", ".join(changed)}: not what the results in {OUTPUT} were made '
-                           'with. Change it back, or set OUTPUT to a new folder.')
-    if any(item['file'] in there for item in items):
-        print(f'Going on with the {len(items)} items that {OUTPUT} was begun with; for a new list '
-              'set OUTPUT to a new folder.')
-        if INDEX in there:
-            return items
-    else:
-        start_ee()
-        items = retry(**PATIENCE)(getRequests)()
-        check(items, 'getRequests() found nothing to do.')
-        files = [item['file'] for item in items]
-        taken = ['', '.', '..', '.lock', INDEX, state.name, failed.name]
-        name, count = collections.Counter(map(str.casefold, taken + files)).most_common(1)[0]
-        check(count == 1, f"getRequests(): each needs a 'file' of its own, not {name!r} again.")
-        check(state.exists() or there.isdisjoint([INDEX, *files]),
-              f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
-        text = json.dumps([settings, items], ensure_ascii=False)
-        items = json.loads(text)[1]  # as a later run will see them
-        put(state.name, text.encode())
-    table = io.StringIO()
-    writer = csv.DictWriter(table, items[0], lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(items)
-    put(INDEX, table.getvalue().encode())
-    return items
-
-
-def stop(number, frame):
-    """Ends the run on Ctrl-C and SIGTERM."""
-    global stopped
-    stopped = number  # for run(): Python drops an exit that is raised amid its clean-ups
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    tqdm.write('Stopped. Run it again to go on from here.', file=sys.stderr)
-    sys.exit(128 + number)
-
-
-def hold(on):
-    """Holds back Ctrl-C and SIGTERM, in new processes too until start_worker() (not on Windows)."""
-    if hasattr(signal, 'pthread_sigmask'):
-        if on and multiprocessing.get_start_method() != 'fork':
-            multiprocessing.resource_tracker.ensure_running()  # Pool would, and that lets all go
-        signal.pthread_sigmask(signal.SIG_BLOCK if on else signal.SIG_UNBLOCK,
-                               [signal.SIGINT, signal.SIGTERM])
-
-
-def run(items, waiting, processes):
-    """Gives waiting, [(index, item)], to worker processes; returns whether one was killed."""
+def new_items():
+    """Returns the items of getRequests(), as later runs will read them, if they can be used."""
     start_ee()
-    hold(Pool == multiprocessing.Pool)  # a cluster's own processes would stay so
-    session.close()  # or forked workers would share its connections
-    pool = Pool(min(processes, len(waiting)), start_worker, [credentials, settings, os.getcwd()])
-    workers = multiprocessing.active_children()  # none on a cluster
-
-    def fan_out():  # in a thread, as starmap_async() of Ray takes no chunksize
-        with contextlib.suppress(Exception):  # of a cluster that lost a worker; look() knows it
-            pool.starmap(work, random.sample(waiting, len(waiting)), chunksize=1)
-    fan = threading.Thread(target=fan_out, daemon=True)
-    terminal = sys.stderr.isatty()
-    bar = tqdm(total=len(items), ascii=not terminal, initial=len(items) - len(waiting),
-               leave=False, file=sys.stderr if terminal else open(os.devnull, 'w'))
+    found, names = retry(**PATIENCE)(getRequests)(), {INDEX, log.name}
+    check(found, 'getRequests() found nothing to do.')
+    for item in found:
+        fine = type(item) is dict and item.keys() == found[0].keys() and type(item.get('file')) is str
+        name = item['file'].casefold() if fine else ''
+        check(name not in names and not any(map(no_name, name.split('/'))),
+              f"getRequests() has to return dicts with the same keys and in 'file' a name of its own"
+              f" that every system takes for a file, not {item}.")
+        names.add(name)
     try:
-        signal.signal(signal.SIGTERM, stop)  # again: a cluster's Pool has set its own
-        hold(False)
-        fan.start()
-        for second in itertools.count():
-            fan.join(1)
-            bar.leave = over = not fan.is_alive()  # before look(), which then sees the last result
-            left = sum(fate == 'again' for _, fate in look(items).values())
-            bar.update(len(items) - left - bar.n)
-            if not terminal and (over or second % 30 == 0):
-                print(bar, file=sys.stderr)
-            codes = [worker.exitcode or 0 for worker in workers]
-            if 100 < max(codes, default=0) < 255:  # work() could not even write why
-                sys.exit(f"{OUTPUT} can't be written: {os.strerror(max(codes) - 100)}")
-            if stopped:
-                sys.exit(128 + stopped)
-            if over or any(codes):
-                return any(codes)
-    finally:
-        bar.close()
-        # terminate() may wait for a worker that still starts, or a lock that a killed one had
-        ending = threading.Thread(target=pool.terminate, daemon=True)
-        ending.start()
-        ending.join(1)
-        for worker in multiprocessing.active_children():
-            worker.kill()
-            worker.join()
-        ending.join(1)
+        return json.loads(json.dumps(found, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        sys.exit(f'getRequests(): items hold text, numbers and None, and one has another: {error}.')
+
+
+def leave(status, why):
+    """Ends this process and its workers at once; what they leave undone, the next run fetches."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    there = sum((folder / item['file']).exists() for item in items)
+    say(f'{why}: {there:,} of {len(items):,} are there. Run it again to go on.')
+    os._exit(status)
+
+
+def run(jobs, rows, told, bar):
+    """Has workers do jobs, [(index, item)], until all are tried or one is killed, and keeps told,
+    {file: (outcome, why)}, and the bar by the log; returns the files that killed workers were at."""
+    first = int(multiprocessing.Process().name.split('-')[1]) + 1  # processes are numbered
+    numbers = [*range(first, first + min(PROCESSES, len(jobs)))]
+    session.close()  # or forked workers would share its connections
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so do they, from the first moment
+    pool = Pool(len(numbers), start_worker, [source, os.getcwd()])
+    signal.signal(signal.SIGINT, handler)
+    one = {'chunksize': 1} if Pool == multiprocessing.Pool else {}  # Ray's has no such argument
+    result = pool.starmap_async(work, jobs, **one)
+    over, killed, last, idle, sign = False, [], [], 0, 0
+    while not over:
+        result.wait(0.5)
+        over = result.ready()  # before the rows are read, which then are all
+        workers = {int(worker.name.split('-')[1]): str(worker.pid)
+                   for worker in multiprocessing.active_children() if 'PoolWorker' in worker.name}
+        for _, file, outcome, why in (row for row in csv.reader(rows) if len(row) == 4):
+            if outcome not in ('retry', 'warning'):
+                told[file] = outcome, why
+            last = last if outcome in ('begun', 'done') else [f'last: {why:.60}']
+            bar.update(outcome in ('done', 'nothing'))
+        count = collections.Counter(outcome for outcome, _ in told.values())
+        bar.set_postfix_str(', '.join([f'{count[end]} {end}' for end in ('failed', 'nothing')
+                                       if count[end]] + last))
+        if not sys.stderr.isatty() and (over or time.time() % 30 < 0.5):
+            say(str(bar))
+        check(shutil.disk_usage(folder).free > 1 << 20, f'The disk of {OUTPUT} is full')
+        idle, sign = (idle + 1 if log.stat().st_mtime_ns == sign else 0), log.stat().st_mtime_ns
+        if not over and (idle > 2 * DEADLINE + 120 or workers and sorted(workers) != numbers):
+            over, killed = True, [file for file, (outcome, pid) in told.items() if outcome == 'begun'
+                                  and (idle or pid not in workers.values())]
+            say('A process was killed, for lack of memory perhaps, or is stuck: the rest starts anew.')
+    ending = threading.Thread(target=pool.terminate, daemon=True)  # a killed one may have its lock
+    ending.start()
+    ending.join(3)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    return killed
+
+
+def fetch(most, warned):
+    """Fetches what is missing, or so many items of it, and returns what report() does."""
+    rows = open(log, newline='', encoding='utf-8', errors='replace')
+    told = {row[1]: (row[2], row[3]) for row in csv.reader(rows)
+            if len(row) == 4 and row[2] in ('done', 'nothing')}
+    todo = [job for job in enumerate(items) if not (folder / job[1]['file']).exists()
+            and told.get(job[1]['file'], [''])[0] != 'nothing']
+    bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=' #', dynamic_ncols=True,
+               file=sys.stderr if sys.stderr.isatty() else open(os.devnull, 'w'))
+    jobs, pauses = random.sample(todo, min(len(todo), most or len(todo))), [*PAUSES]
+    kills = collections.Counter()
+    while jobs:
+        start_ee()
+        before, killed = len(jobs), run(jobs, rows, told, bar)
+        kills.update(killed)
+        for file in killed:
+            told[file] = ('failed' if kills[file] > 1 else 'again',
+                          'its process was killed twice, for lack of memory perhaps')
+            note(*told[file], file)
+        jobs = [job for job in jobs if not (folder / job[1]['file']).exists()
+                and told.get(job[1]['file'], ['again'])[0] in ('begun', 'again')]
+        jobs.sort(key=lambda job: kills[job[1]['file']])  # those that kill come last
+        if len(jobs) < before or killed:
+            pauses = [*PAUSES]
+        elif pauses:
+            say(f'Nothing came in this round. The next is in {pauses[0]} minutes.')
+            time.sleep(60 * pauses.pop(0))
+        else:
+            break
+    bar.close()
+    return report(told, warned, 'are' if todo else 'were already')
+
+
+def report(told, warned, verb):
+    """Tells what has become of all items; returns whether any that was tried is missing."""
+    kinds = collections.defaultdict(list)  # {(outcome, why but for quotes and numbers): [(file, why)]}
+    there = 0
+    for item in items:
+        outcome, why = told.get(item['file'], ('left', 'not tried yet'))
+        if (folder / item['file']).exists():
+            there += 1
+            outcome, why = (outcome, why) if outcome in ('done', 'failed') else ('done', '')
+        kinds[outcome, re.sub(r"'[^']*'|\d+", '', why)].append((item['file'], why))
+    say(f'{there} of {len(items)} {verb} in {OUTPUT}, listed in {INDEX}.')
+    lines = [f'{len(rows)} {outcome}: {rows[0][1]} ({", ".join(file for file, _ in rows[:3])}'
+             f'{", ..." * (len(rows) > 3)})' for (outcome, why), rows in sorted(
+                 kinds.items(), key=lambda kind: -len(kind[1])) if why]
+    for line in [*lines[:20], *(f'Warning: {sentence}' for sentence in warned)]:
+        say(line)
+    missing = [why for outcome, why in kinds if outcome in ('failed', 'again', 'begun')]
+    if len(lines) > 20:
+        say(f'And {len(lines) - 20} kinds more.')
+    if missing:
+        mend = any(f'({script.name}, line' in why for why in missing)
+        say(f'{"Mend the script first, then run" if mend else "Run"} it again to try these again; '
+            f'{log} tells of each try.')
+    return bool(missing) or not there
 
 
 def main():
-    """Gets the items, fetches what is missing, and tells how it went."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    tqdm.set_lock(threading.RLock())  # its own has a semaphore, which stop() might leak
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
+    """Gets the list, fetches what is missing, and tells how it went."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--first', type=int, metavar='N', help='fetch N of the missing items only')
+    parser.add_argument('--keep', action='store_true', help='go on with what has come, though changed')
+    options, lock = parser.parse_args(), filelock.FileLock(folder / '.lock')
+    sys.stderr = sys.stderr or open(os.devnull, 'w')
+    # of semaphores, which leave() leaves to it
+    os.environ['PYTHONWARNINGS'] = 'ignore::UserWarning:multiprocessing.resource_tracker'
+    handlers = {number: signal.signal(number, lambda number, _: leave(128 + number, 'Stopped'))
+                for number in (signal.SIGINT, signal.SIGTERM)
+                if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(folder / '.lock', timeout=0)
-        lock.execute('BEGIN EXCLUSIVE')  # the system lifts it when this process ends, even killed
-        for part in folder.glob('*.part') if state.exists() else []:  # else they aren't ours
-            part.unlink()
-        failed.write_text('')
-    except (OSError, sqlite3.Error) as error:
-        locked = str(error) == 'database is locked'
-        sys.exit(f'{OUTPUT}: another run is at work here.' if locked else
-                 f'OUTPUT: {OUTPUT!r} is no folder that can be written to ({error}).')
-    try:
-        items = get_items()
-        processes, before = PROCESSES, None
-        while True:
-            again = {file for file, (_, fate) in look(items).items() if fate == 'again'}
-            if len(again) in (0, before):  # all is done, or the last round fetched nothing
-                break
-            before = len(again)
-            waiting = [job for job in enumerate(items) if job[1]['file'] in again]
-            if run(items, waiting, processes):
-                before = before if processes == 1 else None
-                processes = max(1, processes - 1)
-                print('A worker process was killed, perhaps for lack of memory: going on with '
-                      f'{processes}.', file=sys.stderr)
-    except Exception as error:
-        hint = ('' if http or not isinstance(error, refusals) else
-                ' (To sign in: earthengine authenticate. To name a project: earthengine '
-                'set_project ID, or PROJECT at the top of this file.)')
-        sys.exit(explain(error) + hint)
-    missing = look(items)
-    print(f'{len(items) - len(missing)} of {len(items)} are in {OUTPUT}, listed in {INDEX}.')
-    for why, count in collections.Counter(why for why, _ in missing.values()).most_common(20):
-        files = [file for file in missing if missing[file][0] == why][:3] + ['...'] * (count > 3)
-        print(f'{count} failed: {why} ({", ".join(files)})', file=sys.stderr)
-    check(not missing, f'Run it again to try these again; {failed} lists each failure.')
+        check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
+        if not state.exists():
+            start_ee()  # before a folder is made
+            folder.mkdir(parents=True, exist_ok=True)
+            check(all(name[0] == '.' for name in os.listdir(folder)),
+                  f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            sys.exit(f'{OUTPUT}: another run is at work here.')
+        except (OSError, NotImplementedError) as error:
+            say(f'Warning: do not run it twice at once, as {OUTPUT} cannot be locked ({error}).')
+        made = get_list(options.keep)
+        items[:] = made['items']
+        with open(folder / INDEX, 'w', newline='', encoding='utf-8') as file:
+            table = csv.DictWriter(file, items[0], lineterminator='\n')
+            table.writeheader()
+            table.writerows(items)
+        if not log.exists():
+            log.write_text('time,file,outcome,why\n')
+        status = fetch(options.first, made['warned'])
+        for part in folder.glob('.part-*'):
+            part.unlink(missing_ok=True)
+    except (Exception, SystemExit) as error:
+        status = explain(error).replace(
+            'Call with project=', 'Set PROJECT, or type: earthengine set_project ID,')
+        if multiprocessing.active_children():
+            leave(1, status)
+    finally:
+        lock.release()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if status:
+        sys.exit(status)
 
 
 if __name__ == '__main__':
-    # Ray would send a copy of all that __main__ defines with each item, but not of a module
-    main() if Pool == multiprocessing.Pool else __import__(pathlib.Path(__file__).stem).main()
+    main()

@@ -23,6 +23,7 @@ class Folder:
         self.path, self.standin = path, standin
         for name in 'chips.py', 'timeseries.py':
             shutil.copy(HERE.parent / name, path)
+            self.edit(name, PAUSES=[])  # or what fails would take an hour
 
     def edit(self, script, **constants):
         """Gives constants at the top of a script other values."""
@@ -61,14 +62,32 @@ class Folder:
         return out + err
 
     def files(self, folder):
-        """The files of a folder of results, {name: bytes}, without the dot-files."""
-        return {path.name: path.read_bytes() for path in (self.path / folder).iterdir()
-                if not path.name.startswith('.')}
+        """The files of a folder of results, {name: bytes}, without the log and the dot-files."""
+        return {str(path.relative_to(self.path / folder)): path.read_bytes()
+                for path in (self.path / folder).rglob('*') if path.is_file()
+                and path.name != 'log.csv' and not path.name.startswith('.')}
+
+    def log(self, folder):
+        """The rows of the log of a folder of results."""
+        return self.table(f'{folder}/log.csv')
 
     def table(self, name):
         """The rows of a CSV as dicts."""
         with open(self.path / name, newline='', encoding='utf-8') as file:
             return list(csv.DictReader(file))
+
+
+def said(printed):
+    """The lines of what a run printed, without the bar and the first, that it asks for the list."""
+    return [line for line in printed.splitlines() if line and not re.search(r'%\|.*\[|^Asking ', line)]
+
+
+def hasten(folder):
+    """Makes the tries of both scripts follow each other quickly, as a user might."""
+    for script in 'chips.py', 'timeseries.py':
+        folder.replace(script, 'delay=0.2, backoff=1.6, jitter=(0, 0.4)',
+                       'delay=.05, max_delay=.3, jitter=(0, .1)')
+    return folder
 
 
 def alive(group, seconds=3):

@@ -1,5 +1,6 @@
 """What chips.py leaves in its folder, compared with the closed formulas of the stand-in's datasets."""
 import io
+import types
 
 import numpy as np
 import pyproj
@@ -9,27 +10,24 @@ import shapely
 from PIL import Image
 
 import datasets
+from conftest import said
 
 GEOD = pyproj.Geod(ellps='WGS84')
 FEW = dict(POINTS_PER_ECOREGION=3, PROCESSES=5)
-
-# replaces getRequests() and the image: chips of longitude and latitude anywhere on Earth
-ANYWHERE = '''
-def getRequests():
-    places = [(7.2, -60), (5.9999, 69.9), (6.0001, 69.9), (-179.99999, 12), (179.99999, -33.3),
-              (180, 0.0), (-75.0, -0.00001), (-75, 0.00001), (0, 51.5), (-102.0, 40.9), (149.1, -35.3)]
-    return [{'file': f'{i}.{FORMAT}', 'longitude': x, 'latitude': y, 'crs': utm(x, y)[0]}
-            for i, (x, y) in enumerate(places)]
-'''
+MIDDLE = -105.24375, 40.03125  # of a NAIP tile in Colorado, which holds all around it
 
 
-def utm_grid(longitude, latitude, size, scale):
-    """Longitudes and latitudes of the pixel centres of a chip in the UTM zone of a place, by PROJ."""
+def utm_grid(longitude, latitude, width, scale, height=None):
+    """EPSG code of the UTM zone of a place, and longitudes and latitudes of the pixel centres of a
+    chip on the grid of multiples of scale, whose middle is within half a pixel of the place."""
     zone = int((longitude + 180) // 6) % 60 + 1
     crs = f'EPSG:{(32600 if latitude >= 0 else 32700) + zone}'
     x, y = pyproj.Transformer.from_crs(4326, crs, always_xy=True).transform(longitude, latitude)
-    steps = (np.arange(size) + 0.5 - size / 2) * scale
-    columns, rows = np.meshgrid(x + steps, y - steps)
+    height = height or width
+    left = np.round((x - width * scale / 2) / scale) * scale
+    top = np.round((y + height * scale / 2) / scale) * scale
+    columns, rows = np.meshgrid(left + (np.arange(width) + 0.5) * scale,
+                                top - (np.arange(height) + 0.5) * scale)
     back = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
     return crs, *back.transform(columns, rows)
 
@@ -47,20 +45,53 @@ def alike(picture, truth):
     return (picture == truth).all(axis=2).mean()
 
 
+def picture(folder, row):
+    """The pixels of a PNG or JPEG in the folder chips, as integers."""
+    return np.array(Image.open(folder.path / 'chips' / row['file'])).astype(int)
+
+
+def write_points(folder, *places):
+    """Writes points.csv with these places, (longitude, latitude), and has chips.py take them."""
+    lines = ''.join(f'{n},{x},{y}\n' for n, (x, y) in enumerate(places))
+    (folder.path / 'points.csv').write_text(f'id,lon,lat\n{lines}')
+    return folder.edit('chips.py', POINTS='points.csv')
+
+
+def sentinel(scene, lon, lat, bands, clear=False):
+    """What a scene shows of some places; NaN where it doesn't, if clear also where clouds are."""
+    def layer(band):
+        a, _, left, _, e, top = scene.bands[band][1].transform
+        x, y = datasets.projector('EPSG:4326', scene.bands[band][1].crs).transform(lon, lat)
+        col, row = (np.floor(part).astype(int) for part in ((x - left) / a, (y - top) / e))
+        inside = (col >= 0) & (col < scene.bands[band][1].width) & (row >= 0) & (
+            row < scene.bands[band][1].height)
+        place = types.SimpleNamespace(col=col, row=row, lon=lon, lat=lat)
+        return np.where(inside, scene.value(band, place)[0], np.nan)
+    good = layer('SCL') != 9 if clear else True
+    return np.dstack([np.where(good, layer(band), np.nan) for band in bands])
+
+
+def scenes(box, start, end):
+    """The Sentinel-2 scenes that show a part of a box, from start to before end."""
+    first, last = (datasets.day_of(*map(int, day.split('-'))) * datasets.DAY for day in (start, end))
+    return [scene for scene in datasets.IMAGES['COPERNICUS/S2_SR_HARMONIZED'].find(box, first, last)
+            if first <= scene.start < last and scene.footprint.intersects(shapely.box(*box))]
+
+
 def test_chips_show_the_place_they_are_named_for(folder):
     folder.edit('chips.py', **FEW)
     printed = folder.run('chips.py')
-    assert '12 of 12' in printed and 'Warning' not in printed
+    assert '12 of 12 are in chips, listed in chips.csv.' in printed and 'Warning' not in printed
     rows = folder.table('chips/chips.csv')
     files = folder.files('chips')
     assert sorted(files) == sorted([row['file'] for row in rows] + ['chips.csv'])
     assert list(rows[0]) == ['file', 'longitude', 'latitude', 'ECO_ID', 'ECO_NAME', 'crs']
     for row in rows:
-        picture = np.array(Image.open(io.BytesIO(files[row['file']])))
-        assert alike(picture, expected(row, 256, 1)[..., :3]) > 0.99
+        shown = picture(folder, row)
+        assert alike(shown, expected(row, 256, 1)[..., :3]) > 0.99
         # one pixel aside is another picture: the comparison is not blind
-        assert alike(picture[:, 1:], expected(row, 256, 1)[:, :-1, :3]) < 0.5
-        assert alike(picture[1:], expected(row, 256, 1)[:-1, :, :3]) < 0.5
+        assert alike(shown[:, 1:], expected(row, 256, 1)[:, :-1, :3]) < 0.5
+        assert alike(shown[1:], expected(row, 256, 1)[:-1, :, :3]) < 0.5
 
 
 def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(folder, new_folder):
@@ -102,12 +133,16 @@ def test_points_do_not_depend_on_the_order_in_which_they_come(folder, new_folder
     assert other.files('chips') == folder.files('chips')
 
 
-def test_an_ecoregion_that_is_too_small_gives_what_it_has_and_says_so(folder):
-    folder.edit('chips.py', POINTS_PER_ECOREGION=3, SPACING=25000)
-    printed = folder.run('chips.py')
-    count = len(folder.table('chips/chips.csv'))
-    assert 'Warning: Wyoming Basin shrub steppe has ' in printed or count < 12
-    assert len(folder.files('chips')) == count + 1
+def test_an_ecoregion_that_is_too_small_gives_what_it_has_and_each_run_says_so(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=3, SPACING=25000, SIZE=8)
+    for _ in range(2):
+        printed = folder.run('chips.py')
+        names = [row['ECO_NAME'] for row in folder.table('chips/chips.csv')]
+        few = {name: names.count(name) for name in names if names.count(name) < 3}
+        assert few  # or this would show nothing
+        for name, count in few.items():
+            assert printed.count(f'Warning: {name} has {count} points, not 3.') == 1
+        assert printed.count('Warning') == len(few)
 
 
 @pytest.mark.parametrize('form', ['tif', 'npy', 'jpg'])
@@ -122,43 +157,50 @@ def test_formats(folder, form):
         if form == 'tif':
             with rasterio.open(body) as image:
                 assert image.crs.to_string() == row['crs'] and image.res == (2.5, 2.5)
+                assert not any(part % 2.5 for part in (image.transform.c, image.transform.f))
                 x, y = pyproj.Transformer.from_crs(4326, row['crs'], always_xy=True).transform(
                     float(row['longitude']), float(row['latitude']))
-                assert np.hypot(*(np.array(image.xy(31.5, 31.5)) - (x, y))) < 0.1
+                assert (abs(np.array(image.xy(31.5, 31.5)) - (x, y)) <= 1.2501).all()
                 assert alike(np.moveaxis(image.read(), 0, 2), truth[..., [3, 1]]) > 0.99
         elif form == 'npy':
             array = np.load(body)
             assert array.dtype.names == ('N', 'G')
             assert alike(np.dstack([array['N'], array['G']]), truth[..., [3, 1]]) > 0.99
         else:
-            picture = Image.open(body)
-            assert picture.format == 'JPEG' and picture.size == (64, 64)
+            image = Image.open(body)
+            assert image.format == 'JPEG' and image.size == (64, 64)
+            # what is lost is that of this quality, but for the pixels that are rounded otherwise
+            Image.fromarray(truth[..., :3]).save(again := io.BytesIO(), 'JPEG', quality=90)
+            away = abs(np.array(image).astype(int) - np.array(Image.open(again)))
+            assert away.mean() < 1 and np.array(image).std() > 20
 
 
 def test_stretch(folder):
     folder.edit('chips.py', MIN=100, MAX=[200, 200, 150], **FEW)
     folder.run('chips.py')
     for row in folder.table('chips/chips.csv'):
-        picture = np.array(Image.open(folder.path / 'chips' / row['file'])).astype(int)
+        shown = picture(folder, row)
         truth = expected(row, 256, 1)[..., :3].astype(int)
         low, high = truth <= 100, truth >= [200, 200, 150]
         inside = np.broadcast_to(True, low.shape) & ~low & ~high
-        assert (picture[low] == 0).mean() > 0.99 and (picture[high] == 255).mean() > 0.99
+        assert (shown[low] == 0).mean() > 0.99 and (shown[high] == 255).mean() > 0.99
         stretched = (truth - 100) * 255 / [100, 100, 50]
-        assert (abs(picture - stretched)[inside] <= 1).mean() > 0.99
+        assert (abs(shown - stretched)[inside] <= 1).mean() > 0.99
 
 
 def test_grid_anywhere_on_earth(folder):
-    """Pixels of SCALE metres within 1 %, north up, the point within half a pixel of the centre."""
-    text = (folder.path / 'chips.py').read_text()
-    begin, end = text.index('\ndef getRequests'), text.index('\n@retry')
-    image = "    mosaic = images.sort('system:time_start').mosaic().select(BANDS)\n"
-    assert image in text
-    text = (text[:begin] + ANYWHERE + text[end:]).replace(image, '    mosaic = ee.Image.pixelLonLat()\n')
-    (folder.path / 'chips.py').write_text(text)
+    """Pixels of SCALE metres within 1 %, north up, the place within half a pixel of the middle."""
+    write_points(folder, (7.2, -60), (5.9999, 69.9), (6.0001, 69.9), (-179.99999, 12),
+                 (179.99999, -33.3), (180, 0.0), (-75.0, -0.00001), (-75, 0.00001), (0, 51.5),
+                 (-102.0, 40.9), (149.1, -35.3))
+    folder.replace('chips.py', ".mosaic().select(BANDS)", ".mosaic()\n    mosaic = ee.Image.pixelLonLat()")
     folder.edit('chips.py', FORMAT='npy', SIZE=32, SCALE=10)
     folder.run('chips.py')
-    for row in folder.table('chips/chips.csv'):
+    rows = folder.table('chips/chips.csv')
+    assert [row['crs'] for row in rows] == [
+        f'EPSG:{code}' for code in (32732, 32631, 32632, 32601, 32760, 32601, 32718, 32618, 32631,
+                                    32614, 32755)]
+    for row in rows:
         array = np.load(folder.path / 'chips' / row['file'])
         lon, lat = array['longitude'], array['latitude']
         assert lon.shape == (32, 32)
@@ -171,19 +213,137 @@ def test_grid_anywhere_on_earth(folder):
         azimuth, metres = step((31, 16), (0, 16))
         assert abs(metres / 31 - 10) < 0.1 and abs(azimuth) < 3.1
         middle = GEOD.fwd(lon[0, 0], lat[0, 0], *np.array(step((0, 0), (31, 31))) / [1, 2])[:2]
-        assert GEOD.inv(*middle, float(row['longitude']), float(row['latitude']))[2] < 5
+        azimuth, _, metres = GEOD.inv(*middle, float(row['longitude']), float(row['latitude']))
+        assert metres * max(abs(np.sin(np.radians(azimuth))), abs(np.cos(np.radians(azimuth)))) < 5.5
+
+
+def test_sentinel_2_comes_pixel_for_pixel(folder):
+    """On the grid of multiples of 10 m in its own zone nothing is resampled."""
+    places = [(-105.24, 40.015), (-105.2398, 40.0151), (-102.5, 39.1), (-70.1, -33.4)]
+    when, bands = ('2023-07-01', '2023-07-06'), ['B4', 'B3', 'B2', 'B11']
+    write_points(folder, *places).edit(
+        'chips.py', COLLECTION='COPERNICUS/S2_SR_HARMONIZED', START=when[0], END=when[1],
+        BANDS=bands, FORMAT='tif', SCALE=10, SIZE=31)
+    folder.run('chips.py')
+    chips = []
+    for row, place in zip(folder.table('chips/chips.csv'), places):
+        crs, lon, lat = utm_grid(*place, 31, 10)
+        box = lon.min(), lat.min(), lon.max(), lat.max()
+        truth = np.nan
+        for scene in sorted(scenes(box, *when), key=lambda scene: scene.start):
+            layer = sentinel(scene, lon, lat, bands)
+            truth = np.where(np.isnan(layer), truth, layer)
+        with rasterio.open(folder.path / 'chips' / row['file']) as image:
+            chips.append((image.transform, image.read()))
+            assert image.crs.to_string() == crs
+            assert (chips[-1][1] == np.moveaxis(truth, 2, 0)).all()
+    (one, pixels), (two, others) = chips[:2]  # these overlap: they share their pixels
+    x, y = (round(part) for part in ~one * (two.c, two.f))
+    assert 0 < x < 31 and -31 < y < 0
+    assert (pixels[:, :31 + y, x:] == others[:, -y:, :31 - x]).all()
+
+
+def test_the_newest_image_from_start_to_before_end_is_on_top_whatever_the_order(folder, standin):
+    """Also with an image on START itself, and one on END, to the day."""
+    i, j = (int(angle // datasets.QUARTER) for angle in MIDDLE)
+    whole = {year: [scene for scene in datasets.naip_scenes(i, j, year) if 'B' in scene.bands][0]
+             for year in (2009, 2011, 2013, 2015, 2017)}
+    days = {year: datasets.date_of(scene.start // datasets.DAY) for year, scene in whole.items()}
+    for order in 'time', 'reversed':
+        standin.set(behaviour=f'collection_order={order}')
+        for start, end, shown in (
+                ('2009-01-01', '2016-01-01', 2015), (days[2013], days[2015], 2013),
+                (days[2015], days[2015].replace(day=days[2015].day % 28 + 1), None),
+                ('2005-01-01', days[2009], 2007)):
+            write_points(folder, MIDDLE).edit('chips.py', SIZE=8, START=str(start), END=str(end),
+                                              OUTPUT=f'chips {start} {end} {order}')
+            if shown is None and end < start:
+                continue
+            folder.run('chips.py')
+            row, = folder.table(f'chips {start} {end} {order}/chips.csv')
+            found = np.array(Image.open(folder.path / f'chips {start} {end} {order}' / row['file']))
+            assert alike(found, expected(row, 8, 1, shown or 2015)[..., :3]) == 1
+
+
+def test_images_beside_the_middle_are_seen_too(folder):
+    """A chip across the edge of a tile has the pixels of all tiles around."""
+    edge = -105.25 + 0.0005, 40.0 + 0.0005
+    write_points(folder, edge).edit('chips.py', SCALE=8).run('chips.py')
+    row, = folder.table('chips/chips.csv')
+    assert alike(picture(folder, row), expected(row, 256, 8)[..., :3]) > 0.99
+
+
+def test_a_place_with_no_image_is_no_failure(folder, standin):
+    """It is told with its reason by this run and by each later one, and not asked for again."""
+    write_points(folder, MIDDLE, (10, 45), (11, 46)).edit('chips.py', SIZE=8)
+    told = '2 nothing: no image with R, G, B between 2015-01-01 and 2025-01-01 (1.png, 2.png)'
+    assert told in folder.run('chips.py')
+    standin.reset()
+    printed = folder.run('chips.py')
+    assert told in printed and '1 of 3' in printed and not standin.counts()['requests']
+    (folder.path / 'chips' / '0.png').unlink()
+    folder.run('chips.py')
+    assert standin.counts()['results'] == 1
+
+
+def test_nothing_anywhere_is_a_failure(folder):
+    printed = write_points(folder, (10, 45), (11, 46)).edit('chips.py', SIZE=8).run('chips.py', status=1)
+    assert '0 of 2' in printed and '2 nothing: no image' in printed
+    folder.edit('chips.py', BANDS=['R', 'G', 'X'], POINTS=None, **FEW)
+    told = [line for line in said(folder.run('chips.py', status=1)) if 'no image with R, G, X' in line]
+    assert len(told) == 1  # a typing error is told once
+
+
+def test_a_box_in_one_zone_and_chips_that_are_not_square(folder):
+    """save_chip() and utm() for a user's own getResult()."""
+    write_points(folder, (-102.002, 40.5)).edit('chips.py', FORMAT='tif', SIZE=8)
+    folder.replace('chips.py', "save_chip(point, mosaic, point['longitude'], point['latitude'])", """
+    west, east = utm(-102.002, 40.5, 13), utm(-101.998, 40.5, zone=13)
+    check(west[0] == east[0] == 'EPSG:32613' != utm(-101.998, 40.5)[0], 'not in one zone')
+    check(abs(east[1] - west[1] - 338.9) < 0.5, f'{east[1] - west[1]} m between them')
+    save_chip(point, mosaic, point['longitude'], point['latitude'], 50, height=20, scale=3)""")
+    folder.run('chips.py')
+    with rasterio.open(folder.path / 'chips' / '0.tif') as image:
+        assert image.shape == (20, 50) and image.res == (3, 3)
+        _, lon, lat = utm_grid(-102.002, 40.5, 50, 3, 20)
+        truth = np.dstack([datasets.naip_band(band, lon, lat, 2022) for band in 'RGB'])
+        assert alike(np.moveaxis(image.read(), 0, 2), truth) > 0.99
+
+
+def test_images_that_lack_a_band_are_left_out(folder):
+    """Of 2008 and before NAIP has no near infrared; some newer ones have no red, others none either."""
+    folder.edit('chips.py', BANDS=['N'], SIZE=32, **{**FEW, 'POINTS_PER_ECOREGION': 6}).run('chips.py')
+    files = folder.files('chips')
+    for row in folder.table('chips/chips.csv'):
+        found = np.array(Image.open(io.BytesIO(files[row['file']])))
+        years = [year for year in range(2023, 2014, -2)
+                 if (found == expected(row, 32, 1, year)[..., 3]).mean() > 0.98]
+        assert years  # N is the same formula in each year: what counts is that it is there
 
 
 def test_second_run_asks_for_what_is_missing_and_nothing_else(folder, standin):
     folder.edit('chips.py', **FEW).run('chips.py')
     before = folder.files('chips')
     standin.reset()
-    folder.run('chips.py')
-    assert sum(map(sum, (kind.values() for kind in standin.counts()['requests'].values()))) == 0
+    assert '12 of 12 were already in chips' in folder.run('chips.py')
+    assert not standin.counts()['requests']
     (folder.path / 'chips' / 'chip_00007.png').unlink()
     (folder.path / 'chips' / 'chip_00002.png').unlink()
     folder.run('chips.py')
     counts = standin.counts()
     assert counts['results'] == 2 and sum(counts['requests']['create'].values()) == 2
-    assert 'compute' not in counts['requests'] or not sum(counts['requests']['compute'].values())
+    assert 'compute' not in counts['requests']
     assert folder.files('chips') == before
+
+
+def test_first_takes_so_many_at_random_and_the_next_run_the_others(folder, standin):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8)
+    printed = folder.run('chips.py', '--first', '3')
+    assert '3 of 40 are in chips' in printed and standin.counts()['results'] == 3
+    first = set(folder.files('chips'))
+    assert len(first) == 4
+    folder.run('chips.py', '--first', '5')
+    second = set(folder.files('chips')) - first
+    assert len(second) == 5 and second != {f'chip_{n:05}.png' for n in range(5)}
+    folder.run('chips.py')
+    assert standin.counts()['results'] == 40 and len(folder.files('chips')) == 41

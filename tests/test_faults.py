@@ -1,22 +1,29 @@
 """A service that refuses, stalls and breaks: nothing lost, nothing half done, nothing hangs."""
+import collections
+import http.server
 import json
 import re
+import threading
 import time
 
+import pandas
 import pytest
 
-from conftest import DEFAULTS, Folder
+from conftest import DEFAULTS, Folder, hasten, said
+from test_chips import write_points
 
-# tiny chips, and retries that don't make the test long: a user may set these as well
+# tiny chips, and tries that don't make the test long: a user may set these as well
 MANY = dict(SIZE=8, DEADLINE=3)
 SERIES = dict(START='2020-01-01', END='2020-02-01', DEADLINE=3)
-HASTY = ('delay=2, backoff=2, max_delay=5, jitter=(0, 1)', 'delay=.05, backoff=2, max_delay=.3, jitter=(0, .1)')
+SECRET = re.compile('ya29|[0-9a-f]{32}-[0-9a-f]{32}|getPixels|getFeatures|Bearer|refresh-token')
 
 
-def hasten(folder):
-    for script in 'chips.py', 'timeseries.py':
-        folder.replace(script, *HASTY)
-    return folder
+def outcomes(folder, name):
+    """{file: [outcome, ...]} by the log."""
+    found = collections.defaultdict(list)
+    for row in folder.log(name):
+        found[row['file']].append(row['outcome'])
+    return found
 
 
 @pytest.mark.parametrize('script,name,constants', [
@@ -38,13 +45,21 @@ def test_one_fault_in_five_requests(new_folder, standin, long, script, name, con
     assert '3 failed: Too many pixels.' in printed
     assert all(file in printed for file in lost)
     assert files == {file: body for file, body in calm.items() if file not in lost}
-    assert not [path for path in (rough.path / name).iterdir() if path.name.endswith('.part')]
+    assert {path.name for path in (rough.path / name).iterdir()} == {
+        *files, 'log.csv', '.lock', '.list.json'}
     happened = {fault for kind in counts['faults'].values() for fault in kind}
     assert len(happened) > 15  # of every kind
-    secret = '|'.join(['ya29', '[0-9a-f]{32}-[0-9a-f]{32}', 'getPixels', 'getFeatures', 'Bearer'])
-    assert not re.search(secret, printed)
-    for path in (rough.path / name).glob('.*'):
-        assert not re.search(secret, path.read_text(errors='replace'))
+    told = printed + ''.join(path.read_text(errors='replace') for path in (rough.path / name).glob('*.*')
+                             if path.suffix in ('.csv', '.json'))
+    assert not SECRET.search(told)
+    # the log tells all, and ends with what became of each
+    found = outcomes(rough, name)
+    assert all(ends[0] == 'begun' and ends[-1] == ('failed' if file in lost else 'done')
+               for file, ends in found.items()) and len(found) == total
+    assert sum(ends.count('retry') for ends in found.values()) > total / 10
+    table = pandas.read_csv(rough.path / name / 'log.csv', parse_dates=['time'])
+    assert list(table) == ['time', 'file', 'outcome', 'why'] and table.time.notna().all()
+    assert set(table.outcome) <= {'begun', 'retry', 'again', 'failed', 'done'}
 
 
 FEW = {'chips.py': dict(POINTS_PER_ECOREGION=6, SIZE=16, FORMAT='tif', DEADLINE=1, PROCESSES=8),
@@ -65,9 +80,10 @@ def calm(server, tmp_path_factory):
 
 
 @pytest.mark.parametrize('script', FEW)
-@pytest.mark.parametrize('kind', ['429', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset',
-                                  'eof', 'truncate', 'truncate-chunked', 'unframed', 'stall', 'drip', 'html',
-                                  'json', 'junk', 'empty', '401', 'rate403', 'gzip', 'cut-gzip'])
+@pytest.mark.parametrize('kind', [
+    '408', '409', '429', '499', '500', '502', '503', '504', 'capacity', 'aggregations', 'reset', 'eof',
+    'truncate', 'truncate-chunked', 'unframed', 'stall', 'drip', 'html', 'json', 'junk', 'empty', '401',
+    'rate403', 'reason403', 'page403', 'expired', 'gzip', 'cut-gzip'])
 def test_each_fault_is_survived(folder, calm, standin, kind, script):
     hasten(folder).edit(script, **FEW[script])
     # three refusals of a token in a row are final, and each stall costs a DEADLINE
@@ -76,6 +92,9 @@ def test_each_fault_is_survived(folder, calm, standin, kind, script):
     folder.run(script)
     assert standin.counts()['faults']
     assert folder.files(script.removesuffix('.py')) == calm[script]
+    if kind in ('stall', 'drip'):
+        host = 'earthengine-highvolume.googleapis.com'
+        assert f'no answer from {host} in 1 seconds (DEADLINE)' in str(folder.log(script.removesuffix('.py')))
 
 
 @pytest.mark.parametrize('status', [429, 500])
@@ -83,6 +102,11 @@ def test_each_fault_is_survived(folder, calm, standin, kind, script):
 def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, calm, standin, kind, status):
     standin.set(behaviour={'capacity_status': status})
     test_each_fault_is_survived(folder, calm, standin, kind, 'chips.py')
+
+
+def test_ids_that_expire_at_once_are_asked_for_anew(folder, standin):
+    standin.set(id_life=0.3, latency='pixels=0.1')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py')
 
 
 def test_a_quota_of_10_and_25_workers(folder, standin):
@@ -93,82 +117,144 @@ def test_a_quota_of_10_and_25_workers(folder, standin):
 
 def test_what_still_fails_after_all_tries_gets_another_round(folder, standin):
     """Two tries an item and one request in four refused: no item is lost."""
-    hasten(folder).replace('chips.py', 'tries=12', 'tries=2')
+    hasten(folder).replace('chips.py', 'tries=10', 'tries=2').edit('chips.py', PAUSES=[0, 0, 0])
     standin.set(faults='create=0.25,pixels=0.25', fault_kinds='429,503')
     printed = folder.edit('chips.py', POINTS_PER_ECOREGION=30, SIZE=8).run('chips.py')
     assert '120 of 120' in printed and 'failed' not in printed
+    assert 'again' in sum(outcomes(folder, 'chips').values(), [])
 
 
-def test_a_service_that_is_gone_ends_the_run(folder, standin):
-    """No third round if the second was in vain."""
-    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4)
+def test_a_service_that_is_gone_is_waited_for_and_then_left(folder, standin):
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4, PAUSES=[0.01, 0.03])
     standin.set(faults='create=1', fault_kinds='503')
     printed = folder.run('chips.py', status=1)
-    assert '0 of 8' in printed and '8 failed: 503' in printed
-    assert sum(standin.counts()['requests']['create'].values()) == 8 * 12
+    assert '0 of 8' in printed and '8 again: 503 Service Unavailable' in printed
+    assert 'next is in 0.01 minutes' in printed and 'next is in 0.03 minutes' in printed
+    assert sum(standin.counts()['requests']['create'].values()) == 3 * 8 * 10
+    assert '8 of 8' in folder.edit('chips.py', PAUSES=[]).run('chips.py', status=1).replace('0 of', '8 of')
 
 
-@pytest.mark.parametrize('body', ['json', 'html', 'text'])
-def test_a_permanent_error_is_asked_for_once(folder, standin, body):
-    standin.set(broken='5/40', behaviour={'error_body': body})
-    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py', status=1)
-    assert re.search('5 failed: .*User memory limit exceeded.', printed)
-    counts = standin.counts()
-    assert sum(counts['requests']['create'].values()) <= 40
-    listed = (folder.path / 'chips' / '.failed.csv').read_text().splitlines()
-    assert len(listed) == 5
-
-
-@pytest.mark.parametrize('status', [403, 401])
-def test_a_fatal_refusal_ends_the_run(folder, standin, status):
-    standin.set(fatal_after=30, fatal_status=status)
-    start = time.monotonic()
-    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=100, SIZE=8).run('chips.py', status=1)
-    assert time.monotonic() - start < 15
-    lines = [line for line in printed.splitlines() if '/400 [' not in line]
-    assert len(lines) == 1, printed
+def test_an_outage_is_survived(folder, standin):
+    """It lasts for longer than an item is tried, and begins with few items left."""
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PAUSES=[0.05, 0.05, 0.05])
+    folder.run('chips.py', '--first', '15')
+    standin.set(faults='create=1,pixels=1', fault_kinds='503,reset')
+    run = folder.start('chips.py')
+    while not any(row['outcome'] == 'again' for row in folder.log('chips')):
+        assert run.poll() is None
+        time.sleep(0.1)
     standin.set(**DEFAULTS)
-    assert '400 of 400' in folder.run('chips.py')
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0 and '20 of 20' in err and 'Nothing came in this round' in err
 
 
-def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder, standin):
-    folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8)
-    folder.replace('chips.py', "    half = SIZE * SCALE / 2", "    half = SIZE * SCALE / tow")
-    line = next(n for n, text in enumerate(
-        (folder.path / 'chips.py').read_text().splitlines(), 1) if ' / tow' in text)
-    start = time.monotonic()
+def test_pauses_begin_anew_after_a_round_that_brought_something(folder, standin):
+    """Two outages, and one pause would not do for both."""
+    standin.set(latency='pixels=0.2')
+    hasten(folder).replace('chips.py', 'tries=10', 'tries=1')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, PAUSES=[0.1])
+    folder.replace('chips.py', '    around = ', """    if pathlib.Path('down').exists():
+        raise ConnectionError('an outage')
+    around = """)
+    (folder.path / 'down').touch()
+    run, log = folder.start('chips.py'), folder.path / 'chips' / 'log.csv'
+
+    def wait_for_the_pause():
+        while not log.exists() or 'again' not in log.read_text() or time.time() - log.stat().st_mtime < 1.5:
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.1)
+    wait_for_the_pause()
+    (folder.path / 'down').unlink()
+    while not len(list((folder.path / 'chips').glob('*.png'))) > 3:
+        time.sleep(0.05)
+    (folder.path / 'down').touch()
+    wait_for_the_pause()
+    (folder.path / 'down').unlink()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0 and '20 of 20' in err and err.count('Nothing came in this round') == 2
+
+
+def test_a_permanent_error_is_asked_for_once_a_run(folder, standin):
+    standin.set(broken='5/40')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8)
+    for _ in range(2):
+        standin.reset()
+        printed = folder.run('chips.py', status=1)
+        assert re.search(r'5 failed: User memory limit exceeded. \(.*, ...\)', printed)
+        assert 'Run it again to try these again; chips/log.csv tells of each try.' in printed
+    counts = standin.counts()
+    assert sum(counts['requests']['create'].values()) == 5
+    assert sum(ends.count('failed') for ends in outcomes(folder, 'chips').values()) == 10
+
+
+@pytest.mark.parametrize('status', [403, 400, 404, 413])
+def test_a_refusal_is_that_of_its_item(folder, standin, status):
+    """The others come; a next run asks again."""
+    standin.set(broken='2/40', broken_text='Caller may not do this.', broken_status=status, eager=True)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8)
     printed = folder.run('chips.py', status=1)
-    assert time.monotonic() - start < 20 and printed.count('NameError') == 1
-    assert f'chips.py, line {line}' in printed and "'tow'" in printed
-    assert re.search(r'first (\d+) all failed', printed)
+    assert '38 of 40' in printed and '2 failed: Caller may not do this.' in printed
+    standin.set(**DEFAULTS)
+    assert '40 of 40' in folder.run('chips.py')
 
 
-def test_most_items_fail_at_once_and_the_rest_comes(folder, standin):
+def test_a_sign_in_that_is_lost_is_said(folder, standin):
+    standin.set(fatal_after=30, fatal_status=401)
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8, PROCESSES=4).run('chips.py', status=1)
+    assert re.search(r'\d+ failed: .*expired or revoked.* \(To sign in: earthengine authenticate\)', printed)
+    standin.set(**DEFAULTS)
+    assert '200 of 200' in folder.run('chips.py')
+
+
+def test_one_result_in_fifty_is_no_reason_to_stop(folder, standin):
     """Failures are quicker than results: they come first."""
-    standin.set(latency='pixels=3')
+    standin.set(latency='pixels=1')
     folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8)
-    folder.replace('chips.py', '    around = ', "    index % 3 and {}['odd']\n    around = ")
+    folder.replace('chips.py', '    around = ', "    index % 50 and {}['odd']\n    around = ")
     printed = folder.run('chips.py', status=1)
-    assert '67 of 200' in printed and "133 failed: KeyError: 'odd'" in printed
+    assert '4 of 200' in printed and "196 failed: KeyError: 'odd'" in printed
 
 
-def test_a_mistake_that_hits_some_items_is_counted(folder):
+def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8)
+    folder.replace('chips.py', "    crs, easting, northing = utm(longitude, latitude)",
+                   "    crs, easting, northing = utm(longitude, lattitude)")
+    line = next(n for n, text in enumerate(
+        (folder.path / 'chips.py').read_text().splitlines(), 1) if 'lattitude' in text)
+    told = said(folder.run('chips.py', status=1))
+    assert told[0].startswith('0 of 200')
+    assert told[1].startswith(f"200 failed: NameError: name 'lattitude' is not defined") and (
+        f'(chips.py, line {line})' in told[1])
+    assert told[2].startswith('Mend the script first, then run it again')
+
+
+def test_reasons_that_differ_in_an_id_or_a_number_are_told_as_one(folder):
     folder.edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8)
-    folder.replace('chips.py', '    around = ', "    index % 10 or {}['tenth']\n    around = ")
-    printed = folder.run('chips.py', status=1)
-    assert re.search(r"8 failed: KeyError: 'tenth' \(chips.py, line \d+\)", printed)
+    folder.replace('chips.py', '    around = ', """    check(index % 3, f"No. {index}: 'place {index}' is odd.")
+    around = """)
+    told = said(folder.run('chips.py', status=1))
+    assert len(told) == 3 and re.match(r"27 failed: No. (\d+): 'place \1' is odd. \(chip_", told[1])
+
+
+def test_more_kinds_of_reasons_than_are_told(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8)
+    folder.replace('chips.py', '    around = ', "    check(index < 3, 'x' * index)\n    around = ")
+    told = said(folder.run('chips.py', status=1))
+    assert len(told) == 23 and told[-2] == 'And 17 kinds more.'
 
 
 def test_a_mistake_in_get_requests_ends_the_run(folder):
     folder.replace('chips.py', 'enumerate(sorted(points))', 'enumerate(sorted(pionts))')
-    printed = folder.run('chips.py', status=1)
-    assert re.search(r'NameError: .*pionts.*\(chips.py, line \d+\)', printed)
-    assert len(printed.splitlines()) <= 2
+    line, = said(folder.run('chips.py', status=1))
+    assert re.search(r'NameError: .*pionts.*\(chips.py, line \d+\)', line)
 
 
-def test_results_that_need_a_token(folder, standin):
-    standin.set(get_needs_token=True, token_life=1.0)
-    folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8).run('chips.py')
+def test_results_are_asked_for_without_token_and_project(folder, standin):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8).run('chips.py')
+    folder.edit('timeseries.py', COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-02-01')
+    folder.run('timeseries.py')
+    counts = standin.counts()
+    assert counts['results'] == 32 and not counts['credentials_with_results']
 
 
 def test_errors_at_create_or_at_get(new_folder, standin):
@@ -176,25 +262,141 @@ def test_errors_at_create_or_at_get(new_folder, standin):
         standin.set(eager=eager, broken='3/40')
         standin.reset()
         printed = new_folder().edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py', status=1)
-        assert '3 failed' in printed
+        assert '37 of 40' in printed and '3 failed' in printed
 
 
-def test_pictures_with_alpha_or_without(new_folder, standin):
-    for alpha in 'always', 'never', 'auto':
-        standin.set(behaviour=f'png_alpha={json.dumps(alpha)}')
-        new_folder().edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=8).run('chips.py')
+def test_secrets_in_errors_are_not_told(folder, standin):
+    name = '0123456789abcdef0123456789abcdef-fedcba9876543210fedcba9876543210'
+    hidden = [f'projects/p/thumbnails/{name}', f'maps/{name}', f'tables%2F{name}', 'ya29.a0-b_c.d',
+              'Bearer abcdef', 'https://x/?access_token=abcdef&y=1']
+    standin.set(broken='2/40', broken_text='Not today: ' + ' '.join(hidden))
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py', status=1)
+    for told in printed, (folder.path / 'chips' / 'log.csv').read_text():
+        assert 'Not today: projects/p/... ... ... ... ... https://x/?...&y=1' in told
+        assert 'abcdef' not in told
 
 
-def test_several_files_an_item_each_fetched_once(folder, standin):
-    """An item may write a second file; a fault in between doesn't fetch the first again."""
-    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, DEADLINE=3)
-    saving = "    save_chip(point['file'], mosaic, point['longitude'], point['latitude'])\n"
-    folder.replace('chips.py', saving, saving + """    save(point['file'][:-3] + 'npy', lambda: download(
-        mosaic.getDownloadURL({'format': 'NPY', 'region': around, 'scale': 100}), 'npy'))
-""")
-    standin.set(faults='pixels=0.3', fault_kinds='503,html')
+SENDING = "save_chip(point, mosaic, point['longitude'], point['latitude'])"
+
+
+@pytest.mark.parametrize('fetched,kind,status,words', [
+    ("mosaic.getThumbURL({'dimensions': 8, 'region': around, 'format': 'jpg', 'min': 0, 'max': 255})",
+     'png', 1, "'png' and got b'\\xff\\xd8"),
+    ("mosaic.getDownloadURL({'dimensions': 8, 'region': around, 'format': 'NPY'})", 'tif', 1,
+     "'tif' and got b\"\\x93NUMPY"),
+    ("mosaic.getDownloadURL({'dimensions': 8, 'region': around, 'format': 'GEO_TIFF'})", 'GEO_TIFF', 1,
+     "'GEO_TIFF' and got b'II*"),
+    ("table.getDownloadURL('csv', ['n', 't'])", 'csv', 1, "'csv' and got b'n,t\\n1,"),
+    ("table.getDownloadURL('csv', ['n', 't'])", 't,n', 1, "'t,n' and got b'n,t"),
+    ("table.getDownloadURL('csv', ['n', 't'])", 'png', 1, "'png' and got b'n,t"),
+    ("table.getDownloadURL('csv', ['n', 't'])", 'n,t', 0, ''),
+    ("table.getDownloadURL('csv', ['n', 't'])", '"n","t"', 0, ''),
+    ("table.getDownloadURL('csv', ['n'])", 'n', 0, '')])
+def test_a_wrong_kind_is_failed_at_once_and_says_what_came(folder, standin, fetched, kind, status, words):
+    write_points(folder, (-105.24, 40.03), (-105.25, 40.03))
+    folder.replace('chips.py', SENDING, f"""
+    table = ee.FeatureCollection([ee.Feature(None, {{'n': 1, 't': 'São "x", y'}})])
+    mosaic = mosaic.toByte()
+    save(point, lambda: download({fetched}, {kind!r}))""")
+    printed = folder.run('chips.py', status=status)
+    assert standin.counts()['requests'][('table' if 'table' in fetched else 'pixels')] == {'200': 2}
+    if status:
+        told, = [line for line in said(printed) if line.startswith('2 failed')]
+        assert words in told and len(told) < 250
+
+
+@pytest.mark.parametrize('bom', ['', '\ufeff'])
+@pytest.mark.parametrize('newline', ['\n', '\r\n'])
+def test_headers_are_compared_as_csv(folder, standin, newline, bom):
+    standin.set(behaviour={'csv_newline': newline, 'csv_bom': bom, 'csv_quotes': bool(bom)})
+    few = dict(COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-02-01')
+    folder.edit('timeseries.py', **few).run('timeseries.py')
+    assert all(body.startswith(b'date,LST_Day_1km\n2020-01-01,') for name, body in
+               folder.files('timeseries').items() if name != 'regions.csv')
+
+
+def test_an_empty_table_is_its_header(folder, standin):
+    write_points(folder, (-105.24, 40.03))
+    folder.replace('chips.py', SENDING, """
+    table = ee.FeatureCollection([]).filter(ee.Filter.eq('n', 1))
+    save(point, lambda: download(table.getDownloadURL('csv', ['n', 't']), 'n,t'))""")
+    for empty in False, True:
+        standin.set(behaviour={'csv_empty': 'nothing' if empty else 'header'})
+        folder.edit('chips.py', OUTPUT=f'chips {empty}').run('chips.py')
+        assert folder.files(f'chips {empty}')['0.png'] == b'n,t\n'
+
+
+def test_rows_that_are_missing_are_asked_for_again(folder, standin):
+    """A table that is cut off at the end of a row, but whole as an answer, is not taken for all."""
+    standin.set(faults='table=0.3', fault_kinds='rows')
+    hasten(folder).edit('timeseries.py', **FEW['timeseries.py']).run('timeseries.py')
+    assert standin.counts()['faults']['table']
+    assert {body.count(b'\n') for name, body in folder.files('timeseries').items()
+            if name != 'regions.csv'} == {5}
+
+
+def test_other_hosts_may_answer_in_plain_text(folder, monkeypatch):
+    """A credential server need not speak JSON, whatever its status."""
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(404 if 'gone' in self.path else 200)
+            self.end_headers()
+            self.wfile.write(b'a subject token')
+
+        def log_message(self, *_):
+            pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environ = {**folder.standin.environ, 'NO_PROXY': '127.0.0.1'}
+    folder.standin = type('', (), {'environ': environ})
+    url = f'http://127.0.0.1:{server.server_address[1]}/'
+    printed = folder.run('-c', f"import chips; print(*chips.send('{url}'), chips.send('{url}gone')[0].status)")
+    assert "b'a subject token' 404" in printed
+    server.shutdown()
+
+
+@pytest.mark.parametrize('alpha', ['always', 'never', 'auto'])
+def test_pictures_with_alpha_or_without(folder, standin, alpha):
+    """Both are taken, and show the same."""
+    import numpy as np
+    from PIL import Image
+    from test_chips import expected
+    standin.set(behaviour=f'png_alpha={json.dumps(alpha)}')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=16).run('chips.py')
+    for row in folder.table('chips/chips.csv'):
+        image = Image.open(folder.path / 'chips' / row['file'])
+        assert image.mode == ('RGBA' if alpha == 'always' else 'RGB')
+        assert (np.array(image)[..., :3] == expected(row, 16, 1)[..., :3]).mean() > 0.99
+
+
+def test_one_file_an_item(folder):
+    """A second name is refused, so that none can get lost unseen."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8)
+    folder.replace('chips.py', SENDING, SENDING + "\n    save({'file': 'shared.txt'}, lambda: b'x')")
+    printed = folder.run('chips.py', status=1)
+    assert re.search(r"8 failed: ValueError: save\(\) takes the item .* \(chips.py, line \d+\)", printed) or (
+        re.search(r"failed: ValueError: save\(\) takes the item", printed))
+    assert 'shared.txt' not in folder.files('chips')
+
+
+def test_an_item_that_is_not_saved_or_no_bytes(new_folder):
+    for old, new, words in (
+            (SENDING, 'pass', 'getResult() did not save() its file'),
+            (SENDING, "save(point, lambda: 'text')", "TypeError: a bytes-like object is required, not 'str'")):
+        folder = new_folder().edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).replace('chips.py', old, new)
+        printed = folder.run('chips.py', status=1)
+        assert f'8 failed: {words}' in printed
+        assert ('(chips.py, line ' in printed) == ('TypeError' in words)
+        assert set(folder.files('chips')) == {'chips.csv'}
+
+
+def test_what_is_saved_is_not_asked_for_again(folder, standin):
+    """An item whose getResult() is called again after it has saved."""
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8)
+    folder.replace('chips.py', SENDING, SENDING + """
+    ee.Number(index).getInfo()""")
+    standin.set(faults='compute=0.5', fault_kinds='503', seed=3)
     folder.run('chips.py')
-    assert len(folder.files('chips')) == 161
     counts = standin.counts()
-    assert counts['requests']['pixels']['200'] - sum(
-        kind.get('html', 0) for kind in counts['faults'].values()) == 160
+    assert counts['faults']['compute'] and counts['results'] == 20
+    assert counts['requests']['create'] == {'200': 20}

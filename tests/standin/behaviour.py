@@ -22,9 +22,14 @@ BEHAVIOUR = {
     'lst_fill': 'masked',  # or 'shown': as 0, the land surface temperature where lst_masked() is
     'no_centre': 'null',  # or 'touched': the pixels of a region that has no centre of one
     'sample_order': 'sorted',  # or 'shuffled': the features of stratifiedSample
+    'archive_end': None,  # or '2003-02-01': the archive has no image from this day on
+    'collection_order': 'time',  # or 'reversed': the newest image of a dataset first
     # tables
     'csv_float': 'short',  # 15.3, or 'long': 15.300000000000011, 1.5E7
     'csv_newline': '\n',
     'csv_final_newline': True,
     'csv_null': '',
+    'csv_bom': '',  # or '\ufeff': what a table begins with
+    'csv_quotes': False,  # around each name in the header
+    'csv_empty': 'header',  # or 'nothing': what a table with no row consists of
 }

@@ -97,7 +97,7 @@ def naip_band(name, lon, lat, year):
     """The bytes of R, G, B or N at a place, given in degrees, in a year.
 
     With u and v the longitude and latitude in 0.00001 degrees rounded down, R is u and G is v
-    modulo 256; B holds the year modulo 4 and three more bits of u and of v.
+    modulo 256; B holds the year modulo 8, three more bits of u and two of v.
     """
     u = np.floor(np.asarray(lon) * 1e5).astype(np.int64)
     v = np.floor(np.asarray(lat) * 1e5).astype(np.int64)
@@ -106,7 +106,7 @@ def naip_band(name, lon, lat, year):
     if name == 'G':
         return (v & 255).astype(np.uint8) | np.zeros_like(u, np.uint8)
     if name == 'B':
-        return (64 * (year % 4) + 8 * (u >> 8 & 7) + (v >> 8 & 7)).astype(np.uint8)
+        return (32 * (year % 8) + 4 * (u >> 8 & 7) + (v >> 8 & 3)).astype(np.uint8)
     return ((u + 3 * v) & 255).astype(np.uint8)
 
 

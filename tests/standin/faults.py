@@ -22,11 +22,14 @@ HTML = 'text/html; charset=UTF-8'
 
 # Faults that are given in place of the answer.
 INSTEAD = {
+    '408': error(408, 'Request timed out.'),
+    '409': error(409, 'The operation was aborted.'),
     '429': error(429, 'Too Many Requests: Request was rejected because the request rate or '
                       'concurrency limit was exceeded.'),
     '500': error(500, 'An internal error has occurred.'),
     '502': Answer(PAGE.format('That is an error.').encode(), 502, HTML),
     '503': Answer(b'', 503, 'text/html'),
+    '499': error(499, 'The operation was cancelled.'),
     '504': error(504, 'Deadline exceeded.'),
     'capacity': error(400, 'Earth Engine capacity exceeded'),
     'aggregations': error(400, 'Too many concurrent aggregations.'),
@@ -37,11 +40,18 @@ INSTEAD = {
     '401': error(401, UNAUTHENTICATED),
     'rate403': error(403, 'Rate Limit Exceeded', errors=[{
         'message': 'Rate Limit Exceeded', 'domain': 'usageLimits', 'reason': 'rateLimitExceeded'}]),
+    'reason403': error(403, 'Too much.', details=[{
+        '@type': 'type.googleapis.com/google.rpc.ErrorInfo', 'reason': 'RATE_LIMIT_EXCEEDED'}]),
+    'page403': Answer(PAGE.format('That is an error.').encode(), 403, HTML),
+    'expired': error(404, 'Requested entity was not found.'),
 }
 SILENT = ('reset', 'eof', 'stall')  # no byte of an answer is sent
 SPOILT = ('truncate', 'truncate-chunked', 'unframed', 'drip')  # the right answer, but a part of it
 KINDS = (*INSTEAD, *SILENT, *SPOILT, 'gzip', 'cut-gzip')
-NOT_FOR_TOKENS = {'capacity', 'aggregations', 'rate403', '401'}
+# Whole as answers, but not what was asked for; only where they are named, as not all can be noticed.
+WRONG = ('rows', 'half', 'flip')  # a table without its last rows, half a body, one with a byte changed
+NOT_FOR_TOKENS = {'408', '409', '499', 'capacity', 'aggregations', 'rate403', 'reason403', 'page403',
+                  '401'}
 
 
 class Fate(NamedTuple):
@@ -89,6 +99,8 @@ def fits(fault, kind, request):
     """Whether a request of this kind can suffer fault."""
     if kind == 'token':
         return fault not in NOT_FOR_TOKENS
+    if fault in ('expired', *WRONG):
+        return kind in ('pixels', 'table')
     return fault != '401' or 'authorization' in request.headers
 
 
@@ -113,8 +125,24 @@ def reworded(answer, status, body='json'):
                   'text/plain' if body == 'text' else HTML)
 
 
+def wrong(answer, fault):
+    """An answer as one of WRONG."""
+    body = answer.body
+    if fault == 'flip':
+        place = len(body) * 2 // 3
+        body = body[:place] + bytes([body[place] ^ 1]) + body[place + 1:]
+    elif fault == 'half':
+        body = body[:len(body) // 2]
+    elif fault == 'rows':
+        lines = body.splitlines(keepends=True)
+        body = b''.join(lines[:(len(lines) + 1) // 2])
+    return Answer(body, answer.status, answer.content_type)
+
+
 def send(connection, answer, fate, options):
     """Send an answer as fate has it; False if the connection has to be closed."""
+    if fate.fault in WRONG:
+        answer = wrong(answer, fate.fault)
     if fate.fault in SILENT:
         if fate.fault == 'stall':
             select.select([connection], [], [], options.stall)  # or until the client gives up

@@ -11,10 +11,10 @@ from PIL import ImageColor
 
 import datasets
 from algorithms import BINARY, KINDS, UNARY, WHOLE, clamp_to, not_found
-from values import (ALGORITHMS, BOOLEAN, BYTE, DOUBLE, FLOAT, INT32, WGS84, Band, Collection, Date,
-                    EEError, Geometry, Image, Pixels, PixelType, Projection, algorithm,
-                    as_collection, as_geometry, as_image, collect, constant_image, forward,
-                    pixel_type, rectangle, refuse_long)
+from values import (ALGORITHMS, BEHAVIOUR, BOOLEAN, BYTE, DOUBLE, FLOAT, INT32, WGS84, Band,
+                    Collection, Date, EEError, Geometry, Image, Pixels, PixelType, Projection,
+                    algorithm, as_collection, as_date, as_geometry, as_image, collect,
+                    constant_image, forward, pixel_type, rectangle, refuse_long)
 
 
 # ---------------------------------------------------------------- loading
@@ -63,6 +63,10 @@ def load_collection(name):
                                   max(starts, default=None), min(ends, default=None))
         except datasets.TooMany:
             refuse_long(math.inf)
+        if BEHAVIOUR['archive_end']:
+            scenes = [one for one in scenes if one.start < as_date(BEHAVIOUR['archive_end']).value]
+        if BEHAVIOUR['collection_order'] == 'reversed':
+            scenes = scenes[::-1]
         return [scene_image(scene, f'{name}/{scene.index}') for scene in scenes]
     return Collection(load, images=True)
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from behaviour import BEHAVIOUR
-from faults import KINDS, per_kind
+from faults import KINDS, WRONG, per_kind
 
 # The options: name, value if it is not given, what it is (None for a switch), help.
 OPTIONS = {
@@ -41,11 +41,13 @@ OPTIONS = {
         ('faults', '', 'P', 'share of the requests that suffer a fault: 0.1 for all to Earth '
          'Engine, or by kind: discovery=, algorithms=, compute=, create=, pixels=, table=, token=, '
          'catalog='),
-        ('fault-kinds', '', 'A,B,..', f'faults to draw from (default: {", ".join(KINDS)})'),
+        ('fault-kinds', '', 'A,B,..', f'faults to draw from (default: {", ".join(KINDS)}; there are '
+         f'also {", ".join(WRONG)})'),
         ('stall', 60.0, 'SECONDS', 'how long the faults stall and drip last'),
         ('broken', '', 'N[/M]', 'N items fail for good: early ones, or spread over about M'),
         ('broken-match', '', 'REGEX', 'items whose request matches fail for good'),
-        ('broken-text', 'User memory limit exceeded.', 'TEXT', 'what they are answered, with 400'),
+        ('broken-text', 'User memory limit exceeded.', 'TEXT', 'what they are answered'),
+        ('broken-status', 400, 'N', 'and with which status'),
         ('fatal-after', -1, 'N', 'refuse everything after N results'),
         ('fatal-status', 403, 'N', '403: no permission; 401: token not valid, and no new one'),
     ],
@@ -172,7 +174,7 @@ def settings(options):
     """The options as the server takes them; ValueError if one makes no sense."""
     kinds = options['fault_kinds'] or KINDS
     kinds = kinds.split(',') if isinstance(kinds, str) else list(kinds)
-    if unknown := set(kinds) - set(KINDS):
+    if unknown := set(kinds) - {*KINDS, *WRONG}:
         raise ValueError(f'no kind of fault: {", ".join(sorted(unknown))}')
     if options['start_method'] not in ('', 'fork', 'forkserver', 'spawn'):
         raise ValueError(f'no start method: {options["start_method"]}')

@@ -69,6 +69,8 @@ ALGORITHMS |= {
     'Reducer.combine': combine,
     'Reducer.toList': lambda size, optional: Reducer({'list': None}, int(size or 1),
                                                      int(optional or 0)),
+    'Reducer.histogram': lambda: Reducer({'histogram': histogram}),
+    'Reducer.getOutputs': lambda reducer: list(reducer.functions),
     'Reducer.setOutputs': lambda reducer, names: reducer._replace(
         functions=dict(zip(names, reducer.functions.values()))),
     'Reducer.unweighted': lambda reducer: reducer,

@@ -59,15 +59,16 @@ class Counts:
     def __init__(self):
         self.requests = collections.defaultdict(collections.Counter)  # kind -> status -> number
         self.faults = collections.defaultdict(collections.Counter)  # kind -> fault -> number
+        self.hosts = collections.Counter()  # host -> number of requests
         self.served = set()  # digests of the requests that got their result
         self.totals = collections.Counter(dict.fromkeys((
             'connections', 'refused_connections', 'failed_handshakes', 'broken_tls', 'tokens',
-            'throttled', 'most_at_once', 'results', 'bytes'), 0))
+            'throttled', 'most_at_once', 'results', 'credentials_with_results', 'bytes'), 0))
         self.start, self.history = time.time(), []  # [seconds, requests in flight, results]
 
     def report(self):
         """All but the digests, as JSON has it."""
-        return {'requests': self.requests, 'faults': self.faults, **self.totals,
+        return {'requests': self.requests, 'faults': self.faults, 'hosts': self.hosts, **self.totals,
                 'items_served': len(self.served), 'history': self.history}
 
 
@@ -96,6 +97,8 @@ class Service:
 
     def find(self, host, request):
         """The kind of a request, and the function that answers it."""
+        with self.lock:
+            self.counts.hosts[host] += 1
         for verb, place, kind, function in METHODS:
             if verb == request.method and re.fullmatch(place, host + request.path):
                 return kind, function
@@ -156,6 +159,8 @@ class Service:
                 counts.totals['results'] += 1
                 counts.served.add(digest)
             counts.totals['tokens'] += complete and kind == 'token'
+            counts.totals['credentials_with_results'] += result and bool(
+                {'authorization', 'x-goog-user-project'} & set(request.headers))
             counts.totals['bytes'] += len(answer.body)
             counts.requests[kind][answer.status or 'none'] += 1
         if result and answer.status >= 400:
@@ -226,7 +231,7 @@ class Service:
     def result(self, kind, body, digest):
         """The bytes of an image or a table, or the error in it."""
         if self.breaks(body, digest):
-            return error(400, self.options.broken_text)
+            return error(self.options.broken_status, self.options.broken_text)
         if not self.options.tiny:
             return self.run('image' if kind == 'thumbnails' else 'table', body)
         if kind == 'thumbnails':

@@ -1,14 +1,15 @@
 """Just enough HTTP/1.1: requests are read from a stream, answers are packed into bytes."""
 import gzip
+import http.client
 import json
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
 
 STATUS = {400: 'INVALID_ARGUMENT', 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED',
-          404: 'NOT_FOUND', 429: 'RESOURCE_EXHAUSTED', 500: 'INTERNAL', 503: 'UNAVAILABLE',
-          504: 'DEADLINE_EXCEEDED'}
+          404: 'NOT_FOUND', 409: 'ABORTED', 429: 'RESOURCE_EXHAUSTED', 499: 'CANCELLED',
+          500: 'INTERNAL', 503: 'UNAVAILABLE', 504: 'DEADLINE_EXCEEDED'}
+PHRASES = {**http.client.responses, 499: 'Client Closed Request'}
 
 
 class Request(NamedTuple):
@@ -41,7 +42,7 @@ class Answer:
             headers['Transfer-Encoding'] = 'chunked'
         elif fault != 'unframed':
             headers['Content-Length'] = len(body)
-        lines = [f'HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}',
+        lines = [f'HTTP/1.1 {self.status} {PHRASES[self.status]}',
                  *(f'{name}: {value}' for name, value in headers.items()), '', '']
         return '\r\n'.join(lines).encode('latin-1') + body
 

@@ -152,9 +152,13 @@ def encode_csv(elements, selectors):
     if not selectors:
         first = sorted(elements[0].properties) if elements else []
         selectors = ['system:index', *first, '.geo']
-    file, newline = io.StringIO(), BEHAVIOUR['csv_newline']
+    if not elements and BEHAVIOUR['csv_empty'] == 'nothing':
+        return ''
+    file, newline = io.StringIO(BEHAVIOUR['csv_bom']), BEHAVIOUR['csv_newline']
+    file.seek(0, io.SEEK_END)
+    quoting = csv.QUOTE_ALL if BEHAVIOUR['csv_quotes'] else csv.QUOTE_MINIMAL
+    csv.writer(file, quoting=quoting, lineterminator=newline).writerow(selectors)
     writer = csv.writer(file, lineterminator=newline)
-    writer.writerow(selectors)
     writer.writerows([cell(element, name) for name in selectors] for element in elements)
     text = file.getvalue()
     return text if BEHAVIOUR['csv_final_newline'] else text.removesuffix(newline)
