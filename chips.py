@@ -444,7 +444,7 @@ def leave(status, why):
     for worker in multiprocessing.active_children():
         worker.kill()
     there = sum((folder / item['file']).exists() for item in items)
-    say(f'{why}: {there:,} of {len(items):,} are there. Run it again to go on.')
+    say(why + (f': {there:,} of {len(items):,} are there. Run it again to go on.' if items else '.'))
     os._exit(status)
 
 
@@ -520,6 +520,7 @@ def fetch(most, warned):
         else:
             break
     bar.close()
+    told = {item['file']: ('again', 'its process was killed') for _, item in jobs} | told
     return report(told, warned, 'are' if todo else 'were already')
 
 

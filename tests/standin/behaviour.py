@@ -22,6 +22,7 @@ BEHAVIOUR = {
     'lst_fill': 'masked',  # or 'shown': as 0, the land surface temperature where lst_masked() is
     'no_centre': 'null',  # or 'touched': the pixels of a region that has no centre of one
     'sample_order': 'sorted',  # or 'shuffled': the features of stratifiedSample
+    'sample_seed': 0,  # or another number: what is added to each seed
     'archive_end': None,  # or '2003-02-01': the archive has no image from this day on
     'collection_order': 'time',  # or 'reversed': the newest image of a dataset first
     # tables

@@ -220,7 +220,8 @@ def stratified_sample(image, points, class_band, region, scale, projection, seed
         raise EEError(f": Class band '{band.name}' must be an integer.")
     wanted = dict(zip(class_values or [], map(int, class_points or [])))
     projection = working_projection(image, projection, None, scale)
-    dice, chosen = np.random.default_rng(int(seed)), {}  # class: rows of number, x, y
+    dice = np.random.default_rng(int(seed) + BEHAVIOUR['sample_seed'])
+    chosen = {}  # class: rows of number, x, y
     for pixels, valid in blocks((region or image.geometry).to(projection), projection):
         values, mask = column(band, pixels)
         for other in image.bands if drop_nulls else [band]:
