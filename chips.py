@@ -116,13 +116,15 @@ def own_places():
     try:
         with open(POINTS, newline='', encoding='utf-8-sig') as file:
             table = csv.DictReader(file)
+            columns = table.fieldnames or []
             rows = [(table.line_num, row) for row in table]
     except (OSError, UnicodeError, csv.Error) as error:
         sys.exit(f'POINTS: {POINTS} is no CSV file in UTF-8 ({error}).')
-    lacking = {'id', 'lon', 'lat'} - set(table.fieldnames or [])
-    check(not lacking, f'POINTS: line 1 of {POINTS} has no column {" and no ".join(sorted(lacking))}'
-          f' among {table.fieldnames}. Columns are separated by commas (not semicolons), and their '
-          'names are in small letters, with no blanks.')
+    lacking = ' and no '.join(sorted({'id', 'lon', 'lat'} - {*columns}))
+    check(not lacking, f'POINTS: line 1 of {POINTS} has no column {lacking}, but {columns}. Names '
+          'are in small letters, with no blanks, and separated by commas, not semicolons.')
+    taken = {'file', 'longitude', 'latitude', 'crs'} & {*columns}
+    check(not taken, f'POINTS: line 1 of {POINTS} has {taken}, which {INDEX} needs for its own.')
     check(rows, f'POINTS: {POINTS} has no row below its header.')
     places = {}
     for line, row in rows:
@@ -386,10 +388,14 @@ def work(index, item):
 
 
 def recipe(text):
-    """Returns the lines of a script's text, without comments, that results depend on."""
-    parts = map(ast.unparse, ast.parse(text).body[1:])
-    return [line for part in parts if part.split(' = ')[0] not in free
-            and not part.startswith(('import ', 'from ')) for line in part.splitlines()]
+    """Returns {name: value} of all in a script's text that results depend on; comments don't count."""
+    found = {}
+    for part in ast.parse(text).body[1:]:
+        statement = ast.unparse(part)
+        name = getattr(part, 'name', statement.split(' = ')[0])
+        if name not in free and not isinstance(part, (ast.Import, ast.ImportFrom)):
+            found[name] = found.get(name, '') + statement.removeprefix(f'{name} = ')
+    return found
 
 
 def get_list(keep):
@@ -398,15 +404,17 @@ def get_list(keep):
     stored = ee.oauth.get_credentials_path()
     stored = ee.oauth.get_credentials_arguments() if os.path.exists(stored) else {}
     project = PROJECT or stored.get('quota_project_id') or ee.oauth.get_appdefault_project()
-    text = f'{source}\nproject = {project!r}'
+    text = f'{source}\nproject = {project!r}'  # by which results are known, too
     made = json.loads(state.read_text('utf-8')) if state.exists() else {'items': []}
     came = {item['file']: item for item in made['items'] if (folder / item['file']).exists()}
     if came and not keep:
         old, new = recipe(made['text']), recipe(text)
-        gone, added = (', '.join(line.strip() for line in one if line not in other) or 'less'
-                       for one, other in ((old, new), (new, old)))
-        check(old == new, f'The results in {OUTPUT} were made with {gone:.300}, not {added:.300}. '
-              'Change it back, set OUTPUT to a new folder, or go on all the same with --keep.')
+        told = [f'{name}: {new[name]} now, the results in {OUTPUT} were made with {old[name]}'
+                if {name} <= {*old} & {*new} and '\n' not in new[name] else
+                f'{name} has changed since the results in {OUTPUT} were made'
+                for name in {**old, **new} if old.get(name) != new.get(name)]
+        check(not told, '; '.join(told) + '. Change it back, set OUTPUT to a new folder, or go on '
+                                          'all the same with --keep.')
         return made
     say('Asking Earth Engine for the list of items.')
     with warnings.catch_warnings(record=True) as warned:

@@ -46,7 +46,7 @@ class Folder:
         """Starts python with this command, in a process group of its own."""
         return subprocess.Popen(
             [sys.executable, *command], cwd=self.path, env=self.standin.environ, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
+            errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
     def run(self, *command, status=0, seconds=240):
         """Runs python with this command, checks the exit status, returns what it printed."""

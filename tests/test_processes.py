@@ -88,7 +88,7 @@ def test_one_process_and_an_item_that_kills_it(folder, standin):
 @METHODS
 def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
     """At random moments of the first 80 ms, in which it may hold a lock that all wait for."""
-    standin.set(start_method=method)
+    standin.set(start_method=method, latency='0.2')
     folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4, DEADLINE=5, PAUSES=[0, 0])
     dice = random.Random(5)
     folder.run('chips.py')

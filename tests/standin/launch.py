@@ -54,6 +54,7 @@ OPTIONS = {
     'the account': [
         ('no-credentials', False, None, 'there is no credentials file'),
         ('no-project', False, None, 'the credentials file has no project'),
+        ('project', 'standin-project', 'ID', 'the project in the credentials file'),
         ('revoked', False, None, 'the refresh token is not valid any more'),
         ('not-registered', False, None, 'the project is not registered for Earth Engine'),
     ],
@@ -147,7 +148,7 @@ class StandIn:
         home = self.folder / 'home'
         file = home / '.config' / 'earthengine' / 'credentials'
         file.parent.mkdir(parents=True, exist_ok=True)
-        project = {} if self.options['no_project'] else {'project': 'standin-project'}
+        project = {} if self.options['no_project'] else {'project': self.options['project']}
         file.write_text(json.dumps({**CREDENTIALS, **project}))
         if self.options['no_credentials']:
             file.unlink()

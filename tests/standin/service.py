@@ -60,6 +60,7 @@ class Counts:
         self.requests = collections.defaultdict(collections.Counter)  # kind -> status -> number
         self.faults = collections.defaultdict(collections.Counter)  # kind -> fault -> number
         self.hosts = collections.Counter()  # host -> number of requests
+        self.projects = collections.Counter()  # project in x-goog-user-project -> number of requests
         self.served = set()  # digests of the requests that got their result
         self.totals = collections.Counter(dict.fromkeys((
             'connections', 'refused_connections', 'failed_handshakes', 'broken_tls', 'tokens',
@@ -68,7 +69,8 @@ class Counts:
 
     def report(self):
         """All but the digests, as JSON has it."""
-        return {'requests': self.requests, 'faults': self.faults, 'hosts': self.hosts, **self.totals,
+        return {'requests': self.requests, 'faults': self.faults, 'hosts': self.hosts,
+                'projects': self.projects, **self.totals,
                 'items_served': len(self.served), 'history': self.history}
 
 
@@ -99,6 +101,8 @@ class Service:
         """The kind of a request, and the function that answers it."""
         with self.lock:
             self.counts.hosts[host] += 1
+            if project := request.headers.get('x-goog-user-project'):
+                self.counts.projects[project] += 1
         for verb, place, kind, function in METHODS:
             if verb == request.method and re.fullmatch(place, host + request.path):
                 return kind, function
