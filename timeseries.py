@@ -46,9 +46,9 @@ from multiprocessing import Pool  # or ray.util.multiprocessing, for a cluster
 
 import ee
 import filelock
-import google.auth.exceptions
 import httplib2
 import requests
+from google.auth.exceptions import GoogleAuthError, TransportError
 from retry import retry
 from retry.api import retry_call
 from tqdm import tqdm
@@ -194,6 +194,7 @@ busy = re.compile('(?i)capacity exceeded|too many concurrent|rate_?limit_?exceed
 too_much = re.compile('Computation timed out|memory limit exceeded|5000 elements').search
 session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
+ends = signal.SIGINT, signal.SIGTERM  # Ctrl-C, and what a computer sends that is shut down
 set_timer = getattr(signal, 'setitimer', lambda *_: None)  # Windows waits for what trickles
 limit = max(330, DEADLINE)  # seconds a request: the list may take 300; in a worker DEADLINE
 items, here = [], ''  # here: in a worker, the file of the item in work
@@ -216,16 +217,14 @@ def say(sentence):
 
 
 def explain(error):
-    """Returns an error in a line, with no secret; a mistake in this script with where it is."""
-    text, where = str(error), []
-    if isinstance(error, google.auth.exceptions.GoogleAuthError):
-        text = f'{error.args[0]} (To sign in: earthengine authenticate)'
-    elif not isinstance(error, (str, OSError, SystemExit, Nothing, ee.EEException)):
-        text = f'{type(error).__name__}: {text}'
-        where = [f' ({script.name}, line {frame.lineno})'
+    """Returns an error in a line, with no secret; a mistake in this script with the line it is in."""
+    text, known = str(error), (str, OSError, SystemExit, Nothing, ee.EEException, GoogleAuthError)
+    if not isinstance(error, known):
+        lines = [f' ({script.name}, line {frame.lineno})'
                  for frame in traceback.extract_tb(error.__traceback__)
                  if frame.filename == __file__ and frame.lineno <= source.count('\n')]
-    return ' '.join(secret.sub('...', text).split())[:1000] + ''.join(where[-1:])
+        text = f'{type(error).__name__}: {text:.900}{"".join(lines[-1:])}'
+    return ' '.join(secret.sub('...', text).split())[:1000]
 
 
 def note(outcome, why='', file=None):
@@ -311,7 +310,7 @@ def start_ee():
     ee.data.setMaxRetries(0)  # retry alone tries again
     try:  # thrice, as any bad answer is taken for a missing sign-in
         credentials = retry_call(ee.data.get_persistent_credentials, tries=3, delay=1, logger=None)
-    except google.auth.exceptions.TransportError:
+    except TransportError:
         raise ConnectionError('no connection to Google: is there a network?') from None
     ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
                   http_transport=types.SimpleNamespace(request=send))
@@ -370,11 +369,10 @@ def get_list(keep):
     if came and not keep:
         old, new = recipe(made['text']), recipe(text)
         told = [f'{name}: {new[name]} now, the results in {OUTPUT} were made with {old[name]}'
-                if {name} <= {*old} & {*new} and '\n' not in new[name] else
-                f'{name} has changed since the results in {OUTPUT} were made'
+                if name in old and '\n' not in new.get(name, '\n') else f'{name} has changed'
                 for name in {**old, **new} if old.get(name) != new.get(name)]
-        check(not told, '; '.join(told) + '. Change it back, set OUTPUT to a new folder, or go on '
-                                          'all the same with --keep.')
+        check(not told, f'{"; ".join(told)}. Change it back, set OUTPUT to a new folder, or go on all '
+                        'the same with --keep.')
         return made
     say('Asking Earth Engine for the list of items.')
     with warnings.catch_warnings(record=True) as warned:
@@ -398,8 +396,8 @@ def new_items():
         fine = type(item) is dict and item.keys() == found[0].keys() and type(item.get('file')) is str
         name = item['file'].casefold() if fine else ''
         check(name not in names and not any(map(no_name, name.split('/'))),
-              f"getRequests() has to return dicts with the same keys and in 'file' a name of its own"
-              f" that every system takes for a file, not {item}.")
+              "getRequests() has to return dicts with the same keys and in 'file' a name of its own "
+              f'that every system takes for a file, not {item}.')
         names.add(name)
     try:
         return json.loads(json.dumps(found, allow_nan=False))
@@ -409,10 +407,10 @@ def new_items():
 
 def leave(status, why):
     """Ends this process and its workers at once; what they leave undone, the next run fetches."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
     there = sum((folder / item['file']).exists() for item in items)
     say(why + (f': {there:,} of {len(items):,} are there. Run it again to go on.' if items else '.'))
+    for worker in multiprocessing.active_children():
+        worker.kill()
     os._exit(status)
 
 
@@ -422,9 +420,11 @@ def run(jobs, rows, told, bar):
     first = int(multiprocessing.Process().name.split('-')[1]) + 1  # processes are numbered
     numbers = [*range(first, first + min(PROCESSES, len(jobs)))]
     session.close()  # or forked workers would share its connections
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so do they, from the first moment
+    # workers ignore Ctrl-C from their first moment, and nobody ends this process while one starts
+    handlers = [(number, signal.signal(number, signal.SIG_IGN)) for number in ends]
     pool = Pool(len(numbers), start_worker, [source, os.getcwd()])
-    signal.signal(signal.SIGINT, handler)
+    for number, handler in handlers:
+        signal.signal(number, handler)
     one = {'chunksize': 1} if Pool == multiprocessing.Pool else {}  # Ray's has no such argument
     result = pool.starmap_async(work, jobs, **one)
     over, killed, last, idle, sign = False, [], [], 0, 0
@@ -493,28 +493,23 @@ def fetch(most, warned):
 
 
 def report(told, warned, verb):
-    """Tells what has become of all items; returns whether any that was tried is missing."""
-    kinds = collections.defaultdict(list)  # {(outcome, why but for quotes and numbers): [(file, why)]}
-    there = 0
-    for item in items:
-        outcome, why = told.get(item['file'], ('left', 'not tried yet'))
-        if (folder / item['file']).exists():
-            there += 1
-            outcome, why = (outcome, why) if outcome in ('done', 'failed') else ('done', '')
-        kinds[outcome, re.sub(r"'[^']*'|\d+", '', why)].append((item['file'], why))
-    say(f'{there} of {len(items)} {verb} in {OUTPUT}, listed in {INDEX}.')
-    lines = [f'{len(rows)} {outcome}: {rows[0][1]} ({", ".join(file for file, _ in rows[:3])}'
-             f'{", ..." * (len(rows) > 3)})' for (outcome, why), rows in sorted(
-                 kinds.items(), key=lambda kind: -len(kind[1])) if why]
-    for line in [*lines[:20], *(f'Warning: {sentence}' for sentence in warned)]:
-        say(line)
+    """Tells what has become of the items; returns whether one is missing that was tried."""
+    there = {item['file'] for item in items if (folder / item['file']).exists()}
+    say(f'{len(there)} of {len(items)} {verb} in {OUTPUT}, listed in {INDEX}.')
+    kinds = collections.defaultdict(dict)  # {(outcome, why but for quotes and numbers): {file: why}}
+    for file, (outcome, why) in told.items():
+        if why and (file not in there or outcome in ('done', 'failed')):
+            kinds[outcome, re.sub(r"'[^']*'|\d+", '', why)][file] = why
+    for (outcome, _), found in sorted(kinds.items(), key=lambda kind: -len(kind[1]))[:20]:
+        say(f'{len(found)} {outcome}: {[*found.values()][0]} ({", ".join(sorted(found)[:3])}'
+            f'{", ..." * (len(found) > 3)})')
+    for sentence in warned:
+        say(f'Warning: {sentence}')
     missing = [why for outcome, why in kinds if outcome in ('failed', 'again', 'begun')]
-    if len(lines) > 20:
-        say(f'And {len(lines) - 20} kinds more.')
     if missing:
         mend = any(f'({script.name}, line' in why for why in missing)
         say(f'{"Mend the script first, then run" if mend else "Run"} it again to try these again; '
-            f'{log} tells of each try.')
+            f'{log} tells of each try{f" of all {len(kinds)} kinds" * (len(kinds) > 20)}.')
     return bool(missing) or not there
 
 
@@ -528,9 +523,8 @@ def main():
     sys.stderr = sys.stderr or open(os.devnull, 'w')
     # of semaphores, which leave() leaves to it
     os.environ['PYTHONWARNINGS'] = 'ignore::UserWarning:multiprocessing.resource_tracker'
-    handlers = {number: signal.signal(number, lambda number, _: leave(128 + number, 'Stopped'))
-                for number in (signal.SIGINT, signal.SIGTERM)
-                if signal.getsignal(number) != signal.SIG_IGN}
+    handlers = [(number, signal.signal(number, lambda number, _: leave(128 + number, 'Stopped')))
+                for number in ends if signal.getsignal(number) != signal.SIG_IGN]
     try:
         check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
         if not state.exists():
@@ -562,7 +556,7 @@ def main():
             leave(1, status)
     finally:
         lock.release()
-        for number, handler in handlers.items():
+        for number, handler in handlers:
             signal.signal(number, handler)
     if status:
         sys.exit(status)

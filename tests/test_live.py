@@ -43,12 +43,11 @@ def test_every_question_has_an_answer(live):
 
 
 def test_another_service_gives_other_answers(live, standin):
-    standin.set(eager=True, get_needs_token=True, gzip=1, chunked=1, behaviour={
+    standin.set(eager=True, gzip=1, chunked=1, behaviour={
         'png_alpha': 'always', 'csv_newline': '\r\n', 'csv_final_newline': False, 'csv_float': 'long',
         'aggregate_limit': 5000, 'table_limit': 5000})
     found = live('png', 'token', 'headers', 'modes', 'csv', '5,000', 'refusals')
     assert len(found) == 7 and found['chips.py png'].endswith('8 x PNG RGBA')
-    assert found['does a GET need a token'] == 'without 401, with 200, without 401, with 200'
     assert 'Transfer-Encoding chunked, Content-Encoding gzip' in found['headers of the GETs']
     assert "'whole': 'RGBA RGB'" in found['modes of PNG and JPEG']
     assert r'\r\n0.30000000000000004,,\r\n15.0,,\r\n1.5E7,,' in found['csv']

@@ -28,14 +28,11 @@ def wait_for_files(folder, number, seconds=60):
 
 def workers(parent):
     """The processes that do the work of a run; where there is a forkserver, its children."""
-    listed = subprocess.run(['pgrep', '-aP', str(parent)], capture_output=True, text=True).stdout
-    found = []
-    for pid, command in (line.split(' ', 1) for line in listed.splitlines()):
-        if 'multiprocessing.forkserver' in command:
-            found += workers(pid)
-        elif 'multiprocessing.resource_tracker' not in command:
-            found.append(int(pid))
-    return found
+    def children(pid):
+        listed = subprocess.run(['pgrep', '-aP', str(pid)], capture_output=True, text=True).stdout
+        return [line.split(' ', 1) for line in listed.splitlines() if 'resource_tracker' not in line]
+    return [int(pid) for child in children(parent)
+            for pid, _ in (children(child[0]) if 'forkserver' in child[1] else [child])]
 
 
 def interrupt(run, number):
@@ -128,8 +125,9 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     out, err = run.communicate(timeout=20)
     assert run.returncode == status and not alive(run.pid)
     there = len(list((folder.path / 'chips').glob('*.png')))
-    assert said(err) == [f'Stopped: {there} of 400 are there. Run it again to go on.']
-    assert there < 50
+    line, = said(err)
+    told = re.fullmatch(r'Stopped: (\d+) of 400 are there. Run it again to go on.', line)
+    assert 0 <= there - int(told[1]) <= 3 and there < 50
 
 
 @METHODS
@@ -310,7 +308,8 @@ def test_disk_full(folder, standin, disk):
     folder.edit('chips.py', POINTS_PER_ECOREGION=60, OUTPUT=str(disk / 'chips'))
     line, = said(folder.run('chips.py', status=1))
     there = len(list((disk / 'chips').glob('*.png')))
-    assert line == f'The disk of {disk}/chips is full: {there} of 240 are there. Run it again to go on.'
+    told = re.fullmatch(rf'The disk of {disk}/chips is full: (\d+) of 240 are there. Run it again to go on.', line)
+    assert 0 <= there - int(told[1]) <= 25 and there > 100
     subprocess.run(['mount', '-o', 'remount,size=100m', str(disk)], check=True)
     folder.run('chips.py')
     assert len(list((disk / 'chips').glob('*.png'))) == 240

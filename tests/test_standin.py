@@ -1,7 +1,7 @@
 """The commands of the README that run a script on the stand-in, as typed; and what a script may call."""
 import json
 
-from conftest import HERE
+from conftest import HERE, hasten
 
 
 def test_a_script_on_the_stand_in(folder):
@@ -13,8 +13,7 @@ def test_a_script_on_the_stand_in(folder):
 
 
 def test_a_script_on_a_bad_day(folder):
-    folder.replace('timeseries.py', 'delay=2', 'delay=.2').replace('timeseries.py', 'max_delay=5', 'max_delay=1')
-    folder.edit('timeseries.py', COUNTRIES=['Suriname'], START='2020-01-01', END='2020-03-01', DEADLINE=2)
+    hasten(folder).edit('timeseries.py', COUNTRIES=['Suriname'], START='2020-01-01', END='2020-03-01', DEADLINE=2)
     printed = folder.run(str(HERE / 'standin'), '--faults', '0.2', '--stall', '3', '--report', 'counts.json',
                          'timeseries.py')
     assert len(folder.files('timeseries')) == 7 and '6 of 6' in printed

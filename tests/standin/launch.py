@@ -27,7 +27,6 @@ OPTIONS = {
         ('concurrency', 0, 'N', 'answer 429 to requests beyond N at once (the real limit: 40)'),
         ('rate', 0.0, 'N', 'answer 429 to requests beyond N a second (the real limit is 100)'),
         ('eager', False, None, 'evaluate when an id is created, not when its result is fetched'),
-        ('get-needs-token', False, None, 'ask for a token where a result is fetched, too'),
         ('id-life', 0.0, 'SECONDS', 'then an id answers 404 (not given: never)'),
         ('token-life', 3600.0, 'SECONDS', 'then a token answers 401, whatever its expires_in said'),
         ('gzip', 0.0, 'P', 'share of the answers that are compressed, if the client takes it'),

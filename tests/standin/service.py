@@ -185,14 +185,14 @@ class Service:
                 return error(401, faults.UNAUTHENTICATED)
             return error(403, NO_PERMISSION.format(project))
         result = kind in ('pixels', 'table')
-        if result and not options.get_needs_token:
-            return None
+        if result:
+            return None  # who has the URL may fetch it
         token = headers.get('authorization', '').removeprefix('Bearer ')
         if not token:
             return error(401, MISSING_TOKEN)
         if time.monotonic() - self.tokens.get(token, -1e9) > options.token_life:
             return error(401, faults.UNAUTHENTICATED)
-        if not result and (headers.get('x-goog-user-project') != project
+        if (headers.get('x-goog-user-project') != project
                            or project == CLIENT_PROJECT):
             return error(403, NO_PERMISSION.format(project))
         return error(403, NOT_REGISTERED.format(project)) if options.not_registered else None
