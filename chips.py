@@ -53,8 +53,8 @@ from tqdm import tqdm
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 60  # seconds until a request is given up and tried again
-PATIENCE = dict(exceptions=ConnectionError, tries=10,  # of an item, before others have their turn,
-                delay=0.2, backoff=1.6, jitter=(0, 0.4))  # 0.2 s later, then ever longer, 1 min in all
+PATIENCE = dict(exceptions=ConnectionError, tries=10,  # of an item before others have a turn:
+                delay=0.2, backoff=1.6, jitter=(0, 0.4))  # after 0.2 s, then ever longer, 1 min
 PAUSES = [1, 10, 60]  # minutes to wait after a round of all items in which none came
 
 # output
@@ -94,58 +94,54 @@ def check_constants():
           "BANDS must be a list like ['R', 'G', 'B'].")
     check(len(BANDS) in (1, 3) or not picture,
           f"BANDS: {FORMAT} shows 1 or 3 bands; for others set FORMAT to 'tif' or 'npy'.")
-    size = SIZE * SIZE * 2 * (3 if picture else len(BANDS))  # a byte at least, and one for the mask
-    check(size <= 48 << 20, f'SIZE: a chip would have {size / (1 << 20):.0f} MB or more and Earth '
-                            'Engine sends at most 48, so lower SIZE or take fewer BANDS.')
+    size = SIZE * SIZE * 2 * (3 if picture else len(BANDS)) >> 20  # a byte, and one for the mask
+    check(size <= 48, f'SIZE: a chip would have {size} MB or more and Earth Engine sends at most '
+                      '48, so lower SIZE or take fewer BANDS.')
     check(re.fullmatch(r'(\d{4}-\d\d-\d\d){2}', f'{START}{END}') and START < END,
           f"START must be a day before END, each like '2015-01-31', not {START!r} and {END!r}.")
 
 
 def getRequests():
     """Returns a dict a chip: file, longitude, latitude (degrees, WGS84), what is known of the
-    place, and crs. Source: POINTS or RESOLVE/ECOREGIONS/2017 and REGION_TABLE."""
+    place, and crs."""
     check_constants()
-    # a wrong COLLECTION is told here, once, and not by each chip
+    # if COLLECTION is wrong it is told here, once, and not by each chip
     ee.ImageCollection(COLLECTION).filterBounds(ee.Geometry.Point(0, 0)).size().getInfo()
     return own_places() if POINTS else random_places()
 
 
 def own_places():
-    """Returns a dict a row of POINTS: file (named after the id), id, longitude, latitude, its other
-    columns as they are, crs."""
+    """Returns a dict a row of POINTS: file (named after the id), id, longitude, latitude, its
+    other columns as they are, crs."""
     try:
         with open(POINTS, newline='', encoding='utf-8-sig') as file:
             table = csv.DictReader(file)
-            columns = table.fieldnames or []
-            rows = [(table.line_num, row) for row in table]
+            columns, rows = table.fieldnames or [], [(table.line_num, row) for row in table]
     except (OSError, UnicodeError, csv.Error) as error:
         sys.exit(f'POINTS: {POINTS} is no CSV file in UTF-8 ({error}).')
-    lacking = ' and no '.join(sorted({'id', 'lon', 'lat'} - {*columns}))
-    check(not lacking, f'POINTS: line 1 of {POINTS} has no column {lacking}, but {columns}. Names '
-          'are in small letters, with no blanks, and separated by commas, not semicolons.')
-    taken = {'file', 'longitude', 'latitude', 'crs'} & {*columns}
-    check(not taken, f'POINTS: line 1 of {POINTS} has {taken}, which {INDEX} needs for its own.')
+    check({'id', 'lon', 'lat'} <= {*columns} - {'file', 'longitude', 'latitude', 'crs'} == {*columns},
+          f'POINTS: line 1 of {POINTS} has the columns {columns}, but needs id, lon and lat: in small '
+          'letters, with no blanks, separated by commas, not semicolons. (None may be called file, '
+          'longitude, latitude or crs.)')
     check(rows, f'POINTS: {POINTS} has no row below its header.')
     places = {}
     for line, row in rows:
         told = f'POINTS: line {line} of {POINTS}'
-        check(None not in row and None not in row.values(), f'{told} has not as many values as the '
-              f'header, but {[*row.values()]} (a decimal comma?).')
+        check(None not in [*row, *row.values()], f'{told} has not as many values as the header, '
+              f'but {[*row.values()]} (a decimal comma?).')
+        number, longitude, latitude = row.pop('id'), row.pop('lon'), row.pop('lat')
         try:
-            longitude, latitude = float(row['lon']), float(row['lat'])
+            place = {'longitude': float(longitude), 'latitude': float(latitude)}
         except ValueError:
-            sys.exit(f'{told}: lon and lat must be degrees like -105.24, not {row["lon"]!r} and '
-                     f'{row["lat"]!r}.')
-        check(-180 <= longitude <= 180 and -90 <= latitude <= 90, f'{told}: lon {longitude} and lat '
-              f'{latitude} are no place on Earth (swapped?).')
-        # what no file name should hold, and what Windows takes for a device
-        name = re.sub(r'(?i)[^\w.-]|^(?=\.|$|(con|prn|aux|nul|com\d|lpt\d)(\.|$))', '_', row['id'])
-        check(name.casefold() not in places, f'{told}: the id {row["id"]!r} is that of another line, '
-              'or gives the same file.')
-        others = {key: value for key, value in row.items() if key not in ('id', 'lon', 'lat')}
-        places[name.casefold()] = {
-            'file': f'{name}.{FORMAT}', 'id': row['id'], 'longitude': longitude,
-            'latitude': latitude, **others, 'crs': utm(longitude, latitude)[0]}
+            sys.exit(f'{told}: lon {longitude!r}, lat {latitude!r} must be degrees like -105.24.')
+        check(abs(place['longitude']) <= 180 and abs(place['latitude']) <= 90,
+              f'{told}: lon {longitude} and lat {latitude} are no place on Earth (swapped?).')
+        # what no file name should hold, or what Windows takes for a device
+        name = re.sub(r'(?i)[^\w.-]|^(?=\.|$|(con|prn|aux|nul|com\d|lpt\d)(\.|$))', '_', number)
+        check(name.casefold() not in places,
+              f'{told}: the id {number!r} is that of another line, or gives the same file.')
+        places[name.casefold()] = {'file': f'{name}.{FORMAT}', 'id': number, **place, **row,
+                                   'crs': utm(**place)[0]}
     return [*places.values()]
 
 
@@ -199,7 +195,7 @@ def save_chip(item, image, longitude, latitude, width=SIZE, height=SIZE, scale=S
         ask, options = image.getDownloadURL, {'format': {'tif': 'GEO_TIFF', 'npy': 'NPY'}[FORMAT]}
     try:
         save(item, lambda: download(ask({**grid, **options}), FORMAT))
-    except ee.EEException as error:  # of select(): an image of no images has no band at all
+    except ee.EEException as error:  # of select(): an image made of no images has no band at all
         if re.search(r'did not match any bands.*Available bands: \[\]', str(error), re.S):
             raise Nothing(f'no image with {", ".join(BANDS)} between {START} and {END}') from None
         raise
@@ -207,15 +203,15 @@ def save_chip(item, image, longitude, latitude, width=SIZE, height=SIZE, scale=S
 
 def utm(longitude, latitude, zone=None):
     """Returns (EPSG code, easting, northing), in metres, of a place in degrees in its UTM zone, or
-    in another, so that the corners of a box can be in one."""
+    in the one with this number, so that all corners of a box can be in one."""
     zone = zone or int((longitude + 180) // 6) % 60 + 1
     crs = f'EPSG:{326 if latitude >= 0 else 327}{zone:02}'
-    return crs, *to_crs(crs)(longitude, latitude)
+    return crs, *projected(crs)(longitude, latitude)
 
 
 @functools.cache
-def to_crs(crs):
-    """Returns the function that projects longitude and latitude (degrees) to a crs."""
+def projected(crs):
+    """Returns the function that takes longitude and latitude, in degrees, to a crs."""
     return pyproj.Transformer.from_crs('EPSG:4326', crs, always_xy=True).transform
 
 

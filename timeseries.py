@@ -57,8 +57,8 @@ from tqdm import tqdm
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 330  # seconds until a request is given up and tried again; the service may work for 300
-PATIENCE = dict(exceptions=ConnectionError, tries=10,  # of an item, before others have their turn,
-                delay=0.2, backoff=1.6, jitter=(0, 0.4))  # 0.2 s later, then ever longer, 1 min in all
+PATIENCE = dict(exceptions=ConnectionError, tries=10,  # of an item before others have a turn:
+                delay=0.2, backoff=1.6, jitter=(0, 0.4))  # after 0.2 s, then ever longer, 1 min
 PAUSES = [1, 10, 60]  # minutes to wait after a round of all items in which none came
 
 # output
@@ -67,7 +67,8 @@ INDEX = 'regions.csv'  # in OUTPUT: the region of each file
 
 # regions
 REGIONS = 'FAO/GAUL_SIMPLIFIED_500m/2015/level2'  # non-commercial use only, see the README
-COUNTRIES = [  # each as ADM0_NAME spells it
+COLUMNS = ['ADM0_CODE', 'ADM0_NAME', 'ADM1_CODE', 'ADM1_NAME', 'ADM2_CODE', 'ADM2_NAME']  # of INDEX
+COUNTRIES = [  # each as ADM0_NAME spells it; None: all that are in REGIONS
     'Argentina', 'Bolivia', 'Brazil', 'Chile', 'Colombia', 'Ecuador', 'Falkland Islands (Malvinas)',
     'French Guiana', 'Guyana', 'Paraguay', 'Peru', 'Suriname', 'Uruguay', 'Venezuela']
 
@@ -81,44 +82,44 @@ OFFSET = -273.15
 FILL = 0  # BAND has this number where nothing was seen; None: no such number
 DECIMALS = 2
 REDUCER = 'max'  # a function of ee.Reducer with one number as result: 'max', 'mean', 'median', ...
-QUALITY = None  # None: any pixel; 0: only those that QUALITY_BAND calls good; 1: unreliable ones too
+QUALITY = None  # None: any pixel; 0: those that QUALITY_BAND calls good; 1: unreliable ones too
 QUALITY_BAND = 'QC_Day'  # its last two bits are 0 where BAND is good and 1 where it is unreliable
 
 
 def getRequests():
-    """Returns a dict a region: file, id (GAUL's codes and names aren't unique), codes, names, end
-    (the day after the last image), images (how many there are)."""
+    """Returns a dict a region: file, id (GAUL's codes and names aren't unique), COLUMNS, end (the
+    day after the last image) and images (how many there are)."""
     check(days(START) < days(END or '2100-01-01'), 'START must be a day before END.')
-    check(QUALITY in (None, 0, 1), 'QUALITY must be None, 0 or 1.')
-    check(QUALITY is None or ('Night' in BAND) == ('Night' in QUALITY_BAND),
-          f'QUALITY_BAND: {QUALITY_BAND} is not of the same time of day as {BAND}.')
-    check(type(COUNTRIES) is list, "COUNTRIES must be a list like ['Chile'].")
+    check(COUNTRIES is None or type(COUNTRIES) is list, "COUNTRIES must be a list like ['Chile'].")
     check(type(BAND) is str, 'BAND must be the name of one band.')
     check(type(DECIMALS) is int and DECIMALS >= 0, 'DECIMALS must be a whole number from 0.')
     check(hasattr(ee.Reducer, REDUCER), f'REDUCER: Earth Engine has no {REDUCER!r}.')
-    columns = ['system:index', 'ADM0_CODE', 'ADM0_NAME',
-               'ADM1_CODE', 'ADM1_NAME', 'ADM2_CODE', 'ADM2_NAME']
-    regions, images = ee.FeatureCollection(REGIONS), ee.ImageCollection(COLLECTION)
-    reducer = ee.Reducer.toList(len(columns), len(columns) - 1)  # all but the id may be missing
-    chosen = images.filterDate(START, END or '2100-01-01')
+    check(QUALITY in (None, 0, 1), 'QUALITY must be None, 0 or 1.')
+    check(QUALITY is None or ('Night' in BAND) == ('Night' in QUALITY_BAND),
+          f'QUALITY_BAND: {QUALITY_BAND} is not of the same time of day as {BAND}.')
+    table, archive = ee.FeatureCollection(REGIONS), ee.ImageCollection(COLLECTION)
+    regions = table
+    if COUNTRIES is not None:
+        regions = table.filter(ee.Filter.inList('ADM0_NAME', COUNTRIES))
+    images = archive.filterDate(START, END or '2100-01-01')
+    reducer = ee.Reducer.toList(1 + len(COLUMNS), len(COLUMNS))  # all but the id may be missing
     rows, count, newest, bands, outputs = ee.List([
-        regions.filter(ee.Filter.inList('ADM0_NAME', COUNTRIES)).reduceColumns(
-            reducer, columns).get('list'),
-        chosen.size(), chosen.aggregate_max('system:time_start'), images.first().bandNames(),
+        regions.reduceColumns(reducer, ['system:index', *COLUMNS]).get('list'), images.size(),
+        images.aggregate_max('system:time_start'), archive.first().bandNames(),
         getattr(ee.Reducer, REDUCER)().getOutputs()]).getInfo()
     check(count, f'{COLLECTION} has no image between START and END.')
-    for name, band in ('BAND', BAND), ('QUALITY_BAND', QUALITY_BAND if QUALITY is not None else BAND):
+    for name, band in [('BAND', BAND)] + [('QUALITY_BAND', QUALITY_BAND)] * (QUALITY is not None):
         check(band in bands, f'{name}: {COLLECTION} has no band {band!r}, but {", ".join(bands)}.')
     check(len(outputs) == 1 and outputs[0] not in ('histogram', 'list'),
           f'REDUCER: {REDUCER} does not give one number, but {" and ".join(outputs)}.')
-    for country in {*COUNTRIES} - {row[2] for row in rows}:
-        names = regions.aggregate_histogram('ADM0_NAME').getInfo()
+    for country in {*(COUNTRIES or [])} - {value for row in rows for value in row}:
+        names = table.aggregate_histogram('ADM0_NAME').getInfo()
         near = difflib.get_close_matches(country.title(), names, 1, 0)
         sys.exit(f'COUNTRIES: {REGIONS} has no {country!r}; the nearest is {near[0]!r}.')
-    rows.sort(key=lambda row: (row[2], row[3] or 0, row[5] or 0, row[0]))
+    rows.sort(key=lambda row: [(value is not None, value) for value in row[1:] + row[:1]])
     newest = datetime.date(1970, 1, 1) + datetime.timedelta(milliseconds=newest)
     end = END or str(newest + datetime.timedelta(1))  # the same for all, however long it takes
-    return [{'file': f'{index:05}.csv', 'id': row[0], **dict(zip(columns[1:], row[1:])), 'end': end,
+    return [{'file': f'{index:05}.csv', 'id': row[0], **dict(zip(COLUMNS, row[1:])), 'end': end,
              'images': count} for index, row in enumerate(rows)]
 
 

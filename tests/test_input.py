@@ -91,19 +91,19 @@ def test_own_points(folder):
 
 
 @pytest.mark.parametrize('text,words', [
-    ('id;lon;lat\n1;2;3\n', ['line 1', 'no column id and no lat and no lon', "['id;lon;lat']", 'semicolons']),
-    ('id,Lon,lat\n1,2,3\n', ['line 1', 'no column lon', "'Lon'", 'small letters']),
-    ('id,lon, lat\n1,2,3\n', ['line 1', 'no column lat', "' lat'", 'no blanks']),
+    ('id;lon;lat\n1;2;3\n', ['line 1', 'needs id, lon and lat', "['id;lon;lat']", 'semicolons']),
+    ('id,Lon,lat\n1,2,3\n', ['line 1', "'Lon'", 'small letters']),
+    ('id,lon, lat\n1,2,3\n', ['line 1', "' lat'", 'no blanks']),
     ('id,lon,lat\n1,2,3\n7,-105,5,40,1\n', ['line 3', "'-105', '5'", 'decimal comma']),
     ('id,lon,lat\n1,2\n', ['line 2', 'decimal comma']),
     ('id,lon,lat\n1,2,3\n2,,40\n', ['line 3', "''"]),
     ('id,lon,lat\n1,2,3\n2,105W,40\n', ['line 3', "'105W'"]),
     ('id,lon,lat\n1,2,3\n2,nan,40\n', ['line 3', 'nan']),
-    ('id,lon,lat\n1,40,-105\n', ['line 2', '40.0', '-105.0', 'swapped']),
+    ('id,lon,lat\n1,40,-105\n', ['line 2', 'lon 40', 'lat -105', 'swapped']),
     ('id,lon,lat\n1,-181,5\n', ['line 2', '-181']),
     ('id,lon,lat\n7,1,2\n8,3,4\n7,5,6\n', ['line 4', "'7'"]),
     ('id,lon,lat\nA/B,1,2\nA_b,3,4\n', ['line 3', "'A_b'"]),
-    ('id,lon,lat\n', ['points.csv', 'no row']), ('', ['line 1', 'no column']),
+    ('id,lon,lat\n', ['points.csv', 'no row']), ('', ['line 1', 'columns []']),
     ('id,lon,lat,file\n1,2,3,4\n', ['line 1', "'file'"]),
     (b'id,lon,lat\n\xff,2,3\n', ['points.csv', 'UTF-8']), (None, ['points.csv', 'No such file'])])
 def test_points_that_are_not_understood(folder, standin, text, words):

@@ -4,7 +4,6 @@ import collections
 import json
 import re
 import runpy
-import types
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from PIL import Image
 
 import datasets
 from conftest import HERE
-from test_chips import alike, expected, utm_grid
+from test_chips import alike, expected, scenes, sentinel, utm_grid
 from test_timeseries import expected as expected_series, days_between, units
 
 README = (HERE.parent / 'README.md').read_text(encoding='utf-8')
@@ -23,11 +22,12 @@ TESTED = set()
 
 
 def blocks():
-    """{heading: its blocks of Python}."""
+    """{heading or summary of what is folded: its blocks of Python}."""
     found = collections.defaultdict(list)
-    for heading, text in re.findall(r'^#+ ([^\n]*)\n|^```python\n(.*?)^```$', README, re.M | re.S):
-        if heading:
-            here = heading
+    for heading, summary, text in re.findall(
+            r'^#+ ([^\n]*)\n|<summary>([^\n]*)</summary>|^```python\n(.*?)^```$', README, re.M | re.S):
+        if heading or summary:
+            here = heading or summary
         else:
             found[here].append(text)
     return found
@@ -67,27 +67,6 @@ def put(folder, text):
             lines[place:place] = [*new, '', '']
     path.write_text('\n'.join(lines) + line + machinery)
     return path.name
-
-
-def scenes(box, start, end):
-    """The Sentinel-2 scenes that show a part of a box, from start to before end."""
-    first, last = (datasets.day_of(*map(int, day.split('-'))) * datasets.DAY for day in (start, end))
-    return [scene for scene in datasets.IMAGES['COPERNICUS/S2_SR_HARMONIZED'].find(box, first, last)
-            if first <= scene.start < last and scene.footprint.intersects(shapely.box(*box))]
-
-
-def sentinel(scene, lon, lat, bands, clear=False):
-    """What a scene shows of some places; NaN where it doesn't, if clear also where clouds are."""
-    def layer(band):
-        a, _, left, _, e, top = scene.bands[band][1].transform
-        x, y = datasets.projector('EPSG:4326', scene.bands[band][1].crs).transform(lon, lat)
-        col, row = (np.floor(part).astype(int) for part in ((x - left) / a, (y - top) / e))
-        inside = (col >= 0) & (col < scene.bands[band][1].width) & (row >= 0) & (
-            row < scene.bands[band][1].height)
-        place = types.SimpleNamespace(col=col, row=row, lon=lon, lat=lat)
-        return np.where(inside, scene.value(band, place)[0], np.nan)
-    good = layer('SCL') != 9 if clear else True
-    return np.dstack([np.where(good, layer(band), np.nan) for band in bands])
 
 
 def median(lon, lat, start, end, bands, clear=True):
@@ -144,34 +123,38 @@ def test_sentinel(folder, texts):
             assert alike(np.moveaxis(image.read(), 0, 2), np.floor(truth)) > 0.99
 
 
-@recipe('own points')
-def test_own_points(folder, new_folder, texts):
-    table = '\ufeffid,name,lon,lat\nplot 1,x,-105.5,39.0\nA/B,"y, z",-104.1,38.5\nÑ-7.b,,-108.2,37.3\n'
-    (folder.path / 'points.csv').write_text(table, encoding='utf-8')
-    folder.edit(put(folder, texts[0]), SIZE=32).run('chips.py')
-    rows = folder.table('own/chips.csv')
-    assert [row['file'] for row in rows] == ['plot_1.png', 'A_B.png', 'Ñ-7.b.png']
-    assert [row['id'] for row in rows] == ['plot 1', 'A/B', 'Ñ-7.b']
-    for row, x, y in zip(rows, (-105.5, -104.1, -108.2), (39, 38.5, 37.3)):
-        crs = utm_grid(x, y, 32, 1)[0]
-        truth = expected(dict(longitude=x, latitude=y, crs=crs), 32, 1)[..., :3]
-        assert alike(np.array(Image.open(folder.path / 'own' / row['file'])), truth) > 0.99
-    for ids in ('A/B', 'A_B'), ('7', '7'):
-        other = new_folder()
-        lines = ''.join(f'{name},-105.5,39\n' for name in ids)
-        (other.path / 'points.csv').write_text(f'id,lon,lat\n{lines}')
-        put(other, texts[0])
-        assert "needs a 'file' of its own" in other.run('chips.py', status=1)
+@recipe('nearest in time')
+def test_nearest(folder, texts):
+    places = [('a', -105.24, 40.015, '2023-07-15'), ('b', -105.24, 40.015, '2023-07-22'),
+              ('c', -104.5, 38.2, '2019-01-03'), ('d', -104.5, 38.2, '2016-01-03')]
+    (folder.path / 'points.csv').write_text('id,lon,lat,date\n' + ''.join(
+        f'{name},{lon},{lat},{date}\n' for name, lon, lat, date in places))
+    printed = folder.edit(put(folder, texts[0]), SIZE=32).run('chips.py')
+    assert '3 of 4' in printed and '1 nothing: no scene within 15 days (d.png)' in printed
+    shown = set()
+    for name, lon, lat, date in places[:3]:
+        row, = [row for row in folder.table('matched/chips.csv') if row['id'] == name]
+        assert row['date'] == date
+        crs, x, y = utm_grid(lon, lat, 32, 10)
+        day = datasets.day_of(*map(int, date.split('-')))
+        near = [scene for scene in scenes((lon, lat, lon, lat), *(
+            str(datasets.date_of(day + away)) for away in (-15, 16)))]
+        away = {scene: abs(scene.start / datasets.DAY - day) for scene in near}
+        best = [scene for scene in near if away[scene] - min(away.values()) < 0.01]
+        assert max(likeness(folder.path / 'matched' / row['file'], sentinel(scene, x, y, ['B4', 'B3', 'B2']))
+                   for scene in best) > 0.99
+        shown.add(best[0].index[:8])
+    assert len(shown) == 3
 
 
 @recipe('Every image over a city')
 def test_city(folder, texts):
     city, when = (-105.30, 39.96, -105.18, 40.07), ('2023-01-01', '2023-02-01')
-    folder.edit(put(folder, texts[0]), END=when[1], SIZE=125, SCALE=100).run('chips.py')
+    folder.edit(put(folder, texts[0]), END=when[1], SIZE=250, SCALE=50).run('chips.py')
     truth = {scene.index: scene for scene in scenes(city, *when)}
     rows = folder.table('city/images.csv')
     assert len(truth) > 5 and sorted(truth) == [row['id'] for row in rows]
-    _, lon, lat = utm_grid(-105.24, 40.015, 125, 100)
+    _, lon, lat = utm_grid(-105.24, 40.015, 250, 50)
     inside = (lon > city[0]) & (lon < city[2]) & (lat > city[1]) & (lat < city[3])
     assert not inside[[0, -1]].any() and not inside[:, [0, -1]].any()  # the square holds the city
     for row in rows:
@@ -273,7 +256,7 @@ def test_ndvi(folder, texts):
     folder.edit(put(folder, texts[0]), REGIONS=asset, START='2020-01-01', END='2020-12-01')
     folder.run('timeseries.py')
     rows, truth = folder.table('ndvi/fields.csv'), {row[0]: row[1:] for row in datasets.TABLES[asset]()}
-    assert [row['id'] for row in rows] == sorted(truth)
+    assert [row['name'] for row in rows] == sorted(row[0]['name'] for row in truth.values())
     days = [day for day in datasets.NDVI_DAYS if '2020-01-01' <= str(datasets.date_of(day)) < '2020-12-01']
     for row in rows:
         properties, shape = truth[row['id']]
@@ -296,8 +279,8 @@ def run_block(folder, text, monkeypatch):
     return runpy.run_path(str(path))
 
 
-@recipe('Looking at it', 2)
-def test_pictures(folder, texts, monkeypatch):
+@recipe('contact sheet')
+def test_contact_sheet(folder, texts, monkeypatch):
     folder.edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=64).run('chips.py')
     figure = run_block(folder, texts[0], monkeypatch)['figure']
     shown = {axis.get_title(): axis.images[0].get_array() for axis in figure.axes if axis.images}
@@ -307,10 +290,14 @@ def test_pictures(folder, texts, monkeypatch):
         picture = np.array(Image.open(folder.path / 'chips' / row['file']))
         place = f'{float(row["latitude"]):.4f}, {float(row["longitude"]):.4f}'
         assert (np.round(shown[place] * 255) == picture).all()
+    compare_pictures(folder, 'contact_sheet.png')
 
+
+@recipe('series of the regions')
+def test_plot(folder, texts, monkeypatch):
     folder.edit('timeseries.py', COUNTRIES=['Uruguay'], START='2001-01-01', END='2003-01-01')
     folder.run('timeseries.py')
-    variables = run_block(folder, texts[1], monkeypatch)
+    variables = run_block(folder, texts[0], monkeypatch)
     lines = {line.get_label(): line for line in variables['axis'].get_lines()}
     here = [row for row in folder.table('timeseries/regions.csv') if row['ADM1_NAME'] == 'Artigas']
     assert len(lines) == len(here) == 4
@@ -323,10 +310,14 @@ def test_pictures(folder, texts, monkeypatch):
         truth = [np.mean(values) if values else np.nan for values in bins]
         assert np.isnan(truth).sum() > 1  # clouds, and the image that is missing
         assert np.allclose(np.asarray(line.get_ydata(), float), truth, equal_nan=True)
-    for name in 'contact_sheet.png', 'series.png':
-        assert f'(tests/pictures/{name})' in README
-        for path in folder.path / name, HERE / 'pictures' / name:
-            assert Image.open(path).width > 500 and path.stat().st_size < 100000
+    compare_pictures(folder, 'series.png')
+
+
+def compare_pictures(folder, name):
+    """The README shows a picture like the one that was made."""
+    assert f'(tests/pictures/{name})' in README
+    for path in folder.path / name, HERE / 'pictures' / name:
+        assert Image.open(path).width > 500 and path.stat().st_size < 100000
 
 
 def test_no_block_is_left_over():

@@ -75,7 +75,8 @@ def test_each_region_has_its_series(folder):
     folder.edit('timeseries.py', **FEW).run('timeseries.py')
     truth = units(FEW['COUNTRIES'])
     rows = compare(folder, truth, days_between(FEW['START'], FEW['END']))
-    order = [(row['ADM0_NAME'], int(row['ADM1_CODE']), int(row['ADM2_CODE']), row['id']) for row in rows]
+    order = [(int(row['ADM0_CODE']), int(row['ADM1_CODE']), int(row['ADM2_CODE']), row['ADM2_NAME'])
+             for row in rows]
     assert order == sorted(order) and [row['file'] for row in rows] == [
         f'{number:05}.csv' for number in range(len(rows))]
     files = folder.files('timeseries')
