@@ -57,8 +57,8 @@ from tqdm import tqdm
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 330  # seconds until a request is given up and tried again; the service may work for 300
-PATIENCE = dict(exceptions=ConnectionError, tries=10,  # of an item before others have a turn:
-                delay=0.2, backoff=1.6, jitter=(0, 0.4))  # after 0.2 s, then ever longer, 1 min
+PATIENCE = dict(exceptions=ConnectionError, tries=20,  # of an item before others have a turn:
+                delay=0.1, backoff=1.6, jitter=(0, 0.5), max_delay=3)  # after 0.1 to 3 s, 50 in all
 PAUSES = [1, 10, 60]  # minutes to wait after a round of all items in which none came
 
 # output

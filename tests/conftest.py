@@ -85,7 +85,7 @@ def said(printed):
 def hasten(folder):
     """Makes the tries of both scripts follow each other quickly, as a user might."""
     for script in 'chips.py', 'timeseries.py':
-        folder.replace(script, 'delay=0.2, backoff=1.6, jitter=(0, 0.4)',
+        folder.replace(script, 'delay=0.1, backoff=1.6, jitter=(0, 0.5), max_delay=3',
                        'delay=.05, max_delay=.3, jitter=(0, .1)')
     return folder
 

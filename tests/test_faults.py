@@ -117,7 +117,7 @@ def test_a_quota_of_10_and_25_workers(folder, standin):
 
 def test_what_still_fails_after_all_tries_gets_another_round(folder, standin):
     """Two tries an item and one request in four refused: no item is lost."""
-    hasten(folder).replace('chips.py', 'tries=10', 'tries=2').edit('chips.py', PAUSES=[0, 0, 0])
+    hasten(folder).replace('chips.py', 'tries=20', 'tries=2').edit('chips.py', PAUSES=[0, 0, 0])
     standin.set(faults='create=0.25,pixels=0.25', fault_kinds='429,503')
     printed = folder.edit('chips.py', POINTS_PER_ECOREGION=30, SIZE=8).run('chips.py')
     assert '120 of 120' in printed and 'failed' not in printed
@@ -130,7 +130,7 @@ def test_a_service_that_is_gone_is_waited_for_and_then_left(folder, standin):
     printed = folder.run('chips.py', status=1)
     assert '0 of 8' in printed and '8 again: 503 Service Unavailable' in printed
     assert 'next is in 0.01 minutes' in printed and 'next is in 0.03 minutes' in printed
-    assert sum(standin.counts()['requests']['create'].values()) == 3 * 8 * 10
+    assert sum(standin.counts()['requests']['create'].values()) == 3 * 8 * 20
     assert '8 of 8' in folder.edit('chips.py', PAUSES=[]).run('chips.py', status=1).replace('0 of', '8 of')
 
 
@@ -151,7 +151,7 @@ def test_an_outage_is_survived(folder, standin):
 def test_pauses_begin_anew_after_a_round_that_brought_something(folder, standin):
     """Two outages, and one pause would not do for both."""
     standin.set(latency='pixels=0.2')
-    hasten(folder).replace('chips.py', 'tries=10', 'tries=1')
+    hasten(folder).replace('chips.py', 'tries=20', 'tries=1')
     folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, PAUSES=[0.1])
     folder.replace('chips.py', '    around = ', """    if pathlib.Path('down').exists():
         raise ConnectionError('an outage')

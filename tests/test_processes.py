@@ -221,7 +221,7 @@ def test_killed_at_random_moments(folder, calm, standin, long):
 def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standin, method):
     """New processes may read the script again."""
     standin.set(start_method=method, faults='create=0.6', fault_kinds='503', latency='create=0.02')
-    folder.replace('chips.py', 'tries=10', 'tries=1')
+    folder.replace('chips.py', 'tries=20', 'tries=1')
     folder.edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, PROCESSES=5, PAUSES=[0, 0])
     run = folder.start('chips.py')
     wait_for_files(folder, 1)

@@ -70,7 +70,7 @@ def test_no_access_is_one_sentence_and_leaves_no_folder(folder, standin, script,
 def test_no_network_is_one_sentence(folder, standin):
     closed = dict.fromkeys(['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'], 'http://127.0.0.1:9')
     folder.standin = type('', (), {'environ': {**standin.environ, **closed}})
-    folder.replace('chips.py', 'delay=0.2', 'delay=.01, max_delay=.01')
+    folder.replace('chips.py', 'delay=0.1, backoff=1.6, jitter=(0, 0.5), max_delay=3', 'delay=.01')
     lines = said(folder.run('chips.py', status=1))
     assert lines[-1] == 'no connection to Google: is there a network?' and 'Proxy' not in str(lines)
 

@@ -48,8 +48,8 @@ def run(standin, command):
     if command[0].endswith('.py'):
         command = [sys.executable, *command]
     child = subprocess.Popen(command, env=standin.environ)
-    for number in signal.SIGTERM, signal.SIGHUP:
-        signal.signal(number, lambda number, _: child.send_signal(number))
+    for name in {'SIGTERM', 'SIGHUP'} & set(dir(signal)):  # Windows has only the first
+        signal.signal(getattr(signal, name), lambda number, _: child.send_signal(number))
     status = child.wait()
     return 128 - status if status < 0 else status
 
@@ -71,7 +71,8 @@ def summary(counts, seconds):
         f"standin: requests: {listed(kinds)}; faults: {listed(faults)}\n"
         f"standin: {', '.join([str(counts['connections']) + ' connections', *odd])}, "
         f"{counts['failed_handshakes']} failed handshakes\n"
-        'standin: these results are made up; delete them before you fetch real ones')
+        'standin: these results are made up, of South America and Colorado only; delete them before '
+        'you fetch real ones')
 
 
 def main():

@@ -287,7 +287,7 @@ def work(pipe):
     while True:
         try:
             pipe.send(worker.answer(*pipe.recv()))
-        except (EOFError, BrokenPipeError):
+        except (EOFError, OSError):
             return
 
 

@@ -17,7 +17,6 @@ import datasets
 from behaviour import BEHAVIOUR
 
 MAX_ELEMENTS = 5000
-ALGORITHMS = {}  # name: function, called with the arguments of the signature, in its order
 
 
 class EEError(Exception):
@@ -29,9 +28,30 @@ class EEError(Exception):
         self.status = status
 
 
+class Algorithms(dict):
+    """{name: function}, called with the arguments of the signature, in its order; a function may leave
+    out those at the end that it has no use for. A second one of a name is a mistake."""
+
+    def __setitem__(self, name, function):
+        if name in self:
+            raise KeyError(f'{name} is registered twice')
+        super().__setitem__(name, function)
+
+    def __ior__(self, functions):
+        for name, function in functions.items():
+            self[name] = function
+        return self
+
+
+ALGORITHMS = Algorithms()
+
+
 def algorithm(name):
-    """Registers a function; it may leave out arguments at the end that it has no use for."""
-    return lambda function: ALGORITHMS.setdefault(name, function)
+    """Registers a function."""
+    def register(function):
+        ALGORITHMS[name] = function
+        return function
+    return register
 
 
 def refuse_long(count, limit=MAX_ELEMENTS):
