@@ -18,7 +18,6 @@ getResult() if they don't fit; nothing below them.
 # dependencies = ["earthengine-api>=1.5.0", "filelock>=3.12", "requests>=2.32.3", "retry>=0.9.2",
 #                 "tqdm>=4.60"]
 # ///
-import argparse
 import ast
 import collections
 import contextlib
@@ -42,6 +41,7 @@ import time
 import traceback
 import types
 import warnings
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from multiprocessing import Pool  # or ray.util.multiprocessing, for a cluster
 
 import ee
@@ -50,7 +50,6 @@ import httplib2
 import requests
 from google.auth.exceptions import GoogleAuthError, TransportError
 from retry import retry
-from retry.api import retry_call
 from tqdm import tqdm
 
 # run
@@ -182,13 +181,13 @@ def fetch_part(region_id, start, end):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 
-free = {'PROJECT', 'PROCESSES', 'DEADLINE', 'PATIENCE', 'PAUSES', 'OUTPUT'}  # may change between runs
+free = {'PROJECT', 'PROCESSES', 'DEADLINE', 'PATIENCE', 'PAUSES', 'OUTPUT'}  # may change any time
 script, folder = pathlib.Path(__file__), pathlib.Path(OUTPUT)
 state, log = folder / '.list.json', folder / 'log.csv'
 source = script.read_text('utf-8').split('\n# The machinery')[0]  # the part of the user
 signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8\xff', b'\xff\xd9'),
          'tif': ((b'II*\0', b'MM\0*'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK\3\4', b'')}
-no_name = re.compile(r'(?i)^$|^\.|[. ]$|[\\:\r\n\0]|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)').search
+no_name = re.compile(r'(^|/)($|[./]|(con|prn|aux|nul|com\d|lpt\d)([./]|$))|[. ](/|$)|[\0-\37\\:*?"<>|]')
 secret = re.compile(r'(?i)(thumbnails|tables|maps)(/|%2F)[0-9a-f]{8}[\w-]*|ya29\.[\w.-]+|Bearer \S+'
                     r'|access_token=[^&\s]+')
 busy = re.compile('(?i)capacity exceeded|too many concurrent|rate_?limit_?exceeded').search
@@ -197,8 +196,7 @@ session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
 ends = signal.SIGINT, signal.SIGTERM  # Ctrl-C, and what a computer sends that is shut down
 set_timer = getattr(signal, 'setitimer', lambda *_: None)  # Windows waits for what trickles
-limit = max(330, DEADLINE)  # seconds a request: the list may take 300; in a worker DEADLINE
-items, here = [], ''  # here: in a worker, the file of the item in work
+items, here = {}, ''  # {file: item}; in a worker, the file of the item in work
 
 
 class Nothing(Exception):
@@ -218,7 +216,7 @@ def say(sentence):
 
 
 def explain(error):
-    """Returns an error in a line, with no secret; a mistake in this script with the line it is in."""
+    """Returns an error in a line, with no secret; a mistake above the machinery with its line."""
     text, known = str(error), (str, OSError, SystemExit, Nothing, ee.EEException, GoogleAuthError)
     if not isinstance(error, known):
         lines = [f' ({script.name}, line {frame.lineno})'
@@ -243,15 +241,15 @@ def save(item, make):
         put(folder / here, make())
 
 
+@retry(PermissionError, tries=7, delay=0.1, backoff=2, logger=None)  # Windows: a scanner has it
 def put(path, body):
     """Writes a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(part := folder / f'.part-{socket.gethostname()}-{os.getpid()}', 'wb') as file:
+    with open(part := path.with_name(f'.part-{path.name}'), 'wb') as file:
         file.write(body)
         file.flush()
         os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
-    # Windows refuses while another program, a virus scanner say, has the file open
-    retry_call(os.replace, [part, path], None, PermissionError, 7, 0.1, None, 2, 0, None)
+    os.replace(part, path)
 
 
 def download(url, kind):
@@ -275,6 +273,7 @@ def send(uri, method='GET', body=None, headers=None, **_):
     ConnectionError where another try may help, else ee.EEException with the service's words."""
     if here:
         os.utime(log)  # tells run() that this process is alive
+    limit = DEADLINE if here else max(330, DEADLINE)  # the list may take 300 s
     host, of_result, answer, error = uri.split('/')[2], ':get' in uri, None, None
     try:
         set_timer(0, limit, 1)  # 0: ITIMER_REAL. It rings on each second, as one might get lost
@@ -288,9 +287,10 @@ def send(uri, method='GET', body=None, headers=None, **_):
     except (requests.RequestException, KeyboardInterrupt) as broken:  # the last is the timer
         set_timer(0, 0)
         late = isinstance(broken, (requests.ReadTimeout, KeyboardInterrupt))
-        raise ConnectionError(f'{answer.status_code} {answer.reason} from {host}' if answer is not None
-                              else f'no answer from {host} in {limit} seconds (DEADLINE)' if late
-                              else f'no connection to {host}, or it broke off') from None
+        raise ConnectionError(
+            f'no answer from {host} in {limit} seconds (DEADLINE)' if late else
+            f'no connection to {host}, or it broke off' if answer is None else
+            f'{answer.status_code} {answer.reason}, a page or cut off, from {host}') from None
     code = answer.status_code
     if isinstance(error, dict) and (of_result or code != 401):  # ee then renews its token
         code, text = error.get('code', code), explain(error.get('message', ''))
@@ -310,7 +310,7 @@ def start_ee():
     socket.setdefaulttimeout(60)  # ee fetches its list of deprecated assets with no time limit
     ee.data.setMaxRetries(0)  # retry alone tries again
     try:  # thrice, as any bad answer is taken for a missing sign-in
-        credentials = retry_call(ee.data.get_persistent_credentials, tries=3, delay=1, logger=None)
+        credentials = retry(tries=3, delay=1, logger=None)(ee.data.get_persistent_credentials)()
     except TransportError:
         raise ConnectionError('no connection to Google: is there a network?') from None
     ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
@@ -319,8 +319,8 @@ def start_ee():
 
 def start_worker(parents_source, parents_folder):
     """Readies a worker process."""
-    global limit, edited
-    limit, edited = DEADLINE, parents_source != source
+    global edited
+    edited = parents_source != source
     os.chdir(parents_folder)  # on a cluster workers start elsewhere
     logging.getLogger('retry.api').addFilter(lambda row: note('retry', row.getMessage()))
     warnings.showwarning = lambda message, *_, **__: note('warning', str(message))
@@ -348,208 +348,208 @@ def work(index, item):
 
 
 def recipe(text):
-    """Returns {name: value} of all in a script's text that results depend on; comments don't count."""
-    found = {}
-    for part in ast.parse(text).body[1:]:
-        statement = ast.unparse(part)
-        name = getattr(part, 'name', statement.split(' = ')[0])
-        if name not in free and not isinstance(part, (ast.Import, ast.ImportFrom)):
-            found[name] = found.get(name, '') + statement.removeprefix(f'{name} = ')
-    return found
+    """Returns {name: value} of all in a script's text but imports; comments don't count."""
+    return {getattr(part, 'name', ast.unparse(part).split(' = ')[0]):
+            ast.unparse(getattr(part, 'value', None) or part)
+            for part in ast.parse(text).body[1:] if type(part) not in (ast.Import, ast.ImportFrom)}
 
 
 def get_list(keep):
-    """Returns {'items': [...], 'warned': [...]}: what the folder was begun with or, where nothing has
-    come of it or the user keeps what has, a new list, in which all that has come must be the same."""
+    """Fills items with the list that the folder was begun with or, where nothing has come of it or
+    the user keeps what has, a new one in which all that has come is the same; returns warnings."""
     stored = ee.oauth.get_credentials_path()
     stored = ee.oauth.get_credentials_arguments() if os.path.exists(stored) else {}
     project = PROJECT or stored.get('quota_project_id') or ee.oauth.get_appdefault_project()
     text = f'{source}\nproject = {project!r}'  # by which results are known, too
-    made = json.loads(state.read_text('utf-8')) if state.exists() else {'items': []}
-    came = {item['file']: item for item in made['items'] if (folder / item['file']).exists()}
+    made = json.loads(state.read_text('utf-8')) if state.exists() else {'items': {}}
+    came = {file: item for file, item in made['items'].items() if (folder / file).exists()}
     if came and not keep:
         old, new = recipe(made['text']), recipe(text)
         told = [f'{name}: {new[name]} now, the results in {OUTPUT} were made with {old[name]}'
                 if name in old and '\n' not in new.get(name, '\n') else f'{name} has changed'
-                for name in {**old, **new} if old.get(name) != new.get(name)]
+                for name in sorted({*old, *new} - free) if old.get(name) != new.get(name)]
         check(not told, f'{"; ".join(told)}. Change it back, set OUTPUT to a new folder, or go on all '
                         'the same with --keep.')
-        return made
-    say('Asking Earth Engine for the list of items.')
-    with warnings.catch_warnings(record=True) as warned:
-        new = {item['file']: item for item in new_items()}
-    for file in came:
-        check(came[file] == new.get(file), f'{folder / file} has come of {came[file]}, but is to be '
-              f'of {new.get(file)} now. Set OUTPUT to a new folder.')
-    if not came:
-        log.unlink(missing_ok=True)
-    made = {'text': text, 'items': [*new.values()], 'warned': [str(one.message) for one in warned]}
-    put(state, json.dumps(made, ensure_ascii=False).encode())
-    return made
+    else:
+        say('Asking Earth Engine for the list of items.')
+        with warnings.catch_warnings(record=True) as warned:
+            new = new_items()
+        for file in came:
+            check(came[file] == new.get(file), f'{folder / file} has come of {came[file]}, but is to '
+                  f'be of {new.get(file)} now. Set OUTPUT to a new folder.')
+        made = {'text': text, 'items': new, 'warned': [str(one.message) for one in warned]}
+        put(state, json.dumps(made).encode())
+    if not came or not log.exists():
+        log.write_text('time,file,outcome,why\n')
+    items.update(made['items'])
+    rows = [*items.values()]
+    with open(folder / INDEX, 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file, lineterminator='\n').writerows([rows[0], *map(dict.values, rows)])
+    return made['warned']
 
 
 def new_items():
-    """Returns the items of getRequests(), as later runs will read them, if they can be used."""
+    """Returns {file: item} of getRequests(), as later runs will read it, if it can be used."""
     start_ee()
     found, names = retry(**PATIENCE)(getRequests)(), {INDEX, log.name}
     check(found, 'getRequests() found nothing to do.')
     for item in found:
         fine = type(item) is dict and item.keys() == found[0].keys() and type(item.get('file')) is str
         name = item['file'].casefold() if fine else ''
-        check(name not in names and not any(map(no_name, name.split('/'))),
+        check(name not in names and not no_name.search(name),
               "getRequests() has to return dicts with the same keys and in 'file' a name of its own "
               f'that every system takes for a file, not {item}.')
         names.add(name)
     try:
-        return json.loads(json.dumps(found, allow_nan=False))
+        return json.loads(json.dumps({item['file']: {key: item[key] for key in found[0]}
+                                      for item in found}, allow_nan=False))
     except (TypeError, ValueError) as error:
         sys.exit(f'getRequests(): items hold text, numbers and None, and one has another: {error}.')
 
 
 def leave(status, why):
     """Ends this process and its workers at once; what they leave undone, the next run fetches."""
-    there = sum((folder / item['file']).exists() for item in items)
-    say(why + (f': {there:,} of {len(items):,} are there. Run it again to go on.' if items else '.'))
+    there = sum((folder / file).exists() for file in items)
+    with contextlib.suppress(Exception):  # below the bar
+        print(f'\n{why}' + f': {there:,} of {len(items):,} are there' * bool(items),
+              'Run it again to go on.', sep='. ', file=sys.stderr)
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(status)
 
 
 def run(jobs, rows, told, bar):
-    """Has workers do jobs, [(index, item)], until all are tried or one is killed, and keeps told,
-    {file: (outcome, why)}, and the bar by the log; returns the files that killed workers were at."""
+    """Has workers do jobs, [(index, item)], until all are tried or one is killed, and keeps told
+    and the bar; returns the process ids of those that then lived, {number: id}."""
+    session.close()  # or forked workers would share its connections
     first = int(multiprocessing.Process().name.split('-')[1]) + 1  # processes are numbered
     numbers = [*range(first, first + min(PROCESSES, len(jobs)))]
-    session.close()  # or forked workers would share its connections
     # workers ignore Ctrl-C from their first moment, and nobody ends this process while one starts
     handlers = [(number, signal.signal(number, signal.SIG_IGN)) for number in ends]
     pool = Pool(len(numbers), start_worker, [source, os.getcwd()])
     for number, handler in handlers:
         signal.signal(number, handler)
     one = {'chunksize': 1} if Pool == multiprocessing.Pool else {}  # Ray's has no such argument
-    result = pool.starmap_async(work, jobs, **one)
-    over, killed, last, idle, sign = False, [], [], 0, 0
-    while not over:
-        result.wait(0.5)
-        over = result.ready()  # before the rows are read, which then are all
-        workers = {int(worker.name.split('-')[1]): str(worker.pid)
-                   for worker in multiprocessing.active_children() if 'PoolWorker' in worker.name}
-        for _, file, outcome, why in (row for row in csv.reader(rows) if len(row) == 4):
-            if outcome not in ('retry', 'warning'):
-                told[file] = outcome, why
-            last = last if outcome in ('begun', 'done') else [f'last: {why:.60}']
-            bar.update(outcome in ('done', 'nothing'))
-        count = collections.Counter(outcome for outcome, _ in told.values())
-        bar.set_postfix_str(', '.join([f'{count[end]} {end}' for end in ('failed', 'nothing')
-                                       if count[end]] + last))
-        if not sys.stderr.isatty() and (over or time.time() % 30 < 0.5):
-            say(str(bar))
-        check(shutil.disk_usage(folder).free > 1 << 20, f'The disk of {OUTPUT} is full')
-        idle, sign = (idle + 1 if log.stat().st_mtime_ns == sign else 0), log.stat().st_mtime_ns
-        if not over and (idle > 2 * DEADLINE + 120 or workers and sorted(workers) != numbers):
-            over, killed = True, [file for file, (outcome, pid) in told.items() if outcome == 'begun'
-                                  and (idle or pid not in workers.values())]
-            say('A process was killed, for lack of memory perhaps, or is stuck: the rest starts anew.')
+    alive = watch(pool.starmap_async(work, jobs, **one), numbers, rows, told, bar)
     ending = threading.Thread(target=pool.terminate, daemon=True)  # a killed one may have its lock
     ending.start()
     ending.join(3)
     for worker in multiprocessing.active_children():
         worker.kill()
         worker.join()
-    return killed
+    return alive
+
+
+def watch(result, numbers, rows, told, bar):
+    """Keeps told, {file: (outcome, why)}, and the bar by the log until the result is ready, or the
+    workers are no longer those with these numbers, or stuck; returns what run() does."""
+    over, last, idle, sign, alive = False, '', 0, 0, {}
+    while not over and sorted(alive) in ([], numbers):
+        result.wait(0.5)
+        over = result.ready()  # before the rows are read, which then are all
+        alive = {int(worker.name.split('-')[1]): str(worker.pid)
+                 for worker in multiprocessing.active_children()}  # on a cluster none
+        for _, file, outcome, why in (row for row in rows if len(row) == 4):
+            if outcome not in ('retry', 'warning'):
+                told[file] = outcome, why
+            last = last if outcome in ('begun', 'done') else f'last: {why:.40}'
+            bar.update(outcome in ('done', 'nothing'))
+        count = collections.Counter(outcome for outcome, _ in told.values())
+        bar.set_postfix_str(', '.join([f'{count[end]} {end}' for end in ('failed', 'nothing')
+                                       if count[end]] + [last] * bool(last)))
+        if not sys.stderr.isatty() and (over or time.time() % 30 < 0.5):
+            say(str(bar))
+        if shutil.disk_usage(folder).free < 1 << 20:
+            leave(1, f'The disk of {OUTPUT} is full')
+        idle, sign = (idle + 1 if log.stat().st_mtime_ns == sign else 0), log.stat().st_mtime_ns
+        if idle > 2 * DEADLINE + 120:  # half seconds; one killed early may have locked all others
+            alive = {0: 'none'}
+    if not over:
+        say('A process was killed, for lack of memory perhaps, or is stuck: the rest starts anew.')
+    return alive
 
 
 def fetch(most, warned):
     """Fetches what is missing, or so many items of it, and returns what report() does."""
-    rows = open(log, newline='', encoding='utf-8', errors='replace')
-    told = {row[1]: (row[2], row[3]) for row in csv.reader(rows)
-            if len(row) == 4 and row[2] in ('done', 'nothing')}
-    todo = [job for job in enumerate(items) if not (folder / job[1]['file']).exists()
-            and told.get(job[1]['file'], [''])[0] != 'nothing']
+    rows = csv.reader(open(log, newline='', encoding='utf-8', errors='replace'))
+    told = {row[1]: row[2:] for row in rows if row[2:3] in (['done'], ['nothing'])}
+    todo = [(index, item) for index, (file, item) in enumerate(items.items())
+            if not (folder / file).exists() and told.get(file, [''])[0] != 'nothing']
     bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=' #', dynamic_ncols=True,
                file=sys.stderr if sys.stderr.isatty() else open(os.devnull, 'w'))
-    jobs, pauses = random.sample(todo, min(len(todo), most or len(todo))), [*PAUSES]
+    jobs, pauses = random.sample(todo, len(todo))[:most], [0, *PAUSES]
+    told.update({item['file']: ('again', 'was not tried') for _, item in jobs})
     kills = collections.Counter()
-    while jobs:
+    while jobs and pauses:
+        if pause := pauses.pop(0):
+            say(f'Nothing came in this round. The next is in {pause} minutes.')
+            time.sleep(60 * pause)
         start_ee()
-        before, killed = len(jobs), run(jobs, rows, told, bar)
-        kills.update(killed)
-        for file in killed:
-            told[file] = ('failed' if kills[file] > 1 else 'again',
-                          'its process was killed twice, for lack of memory perhaps')
-            note(*told[file], file)
-        jobs = [job for job in jobs if not (folder / job[1]['file']).exists()
-                and told.get(job[1]['file'], ['again'])[0] in ('begun', 'again')]
+        before, alive = (len(jobs), kills.total()), run(jobs, rows, told, bar).values()
+        for file, (outcome, why) in [*told.items()]:
+            if outcome == 'begun':
+                kills[file] += why not in alive
+                told[file] = ('failed' if kills[file] > 1 else 'again',
+                              'its process was killed twice, for lack of memory perhaps')
+                note(*told[file], file)
+        jobs = [(index, item) for index, item in jobs
+                if told[item['file']][0] == 'again' and not (folder / item['file']).exists()]
         jobs.sort(key=lambda job: kills[job[1]['file']])  # those that kill come last
-        if len(jobs) < before or killed:
-            pauses = [*PAUSES]
-        elif pauses:
-            say(f'Nothing came in this round. The next is in {pauses[0]} minutes.')
-            time.sleep(60 * pauses.pop(0))
-        else:
-            break
+        if (len(jobs), kills.total()) != before:
+            pauses = [0, *PAUSES]
     bar.close()
-    told = {item['file']: ('again', 'its process was killed') for _, item in jobs} | told
     return report(told, warned, 'are' if todo else 'were already')
 
 
 def report(told, warned, verb):
     """Tells what has become of the items; returns whether one is missing that was tried."""
-    there = {item['file'] for item in items if (folder / item['file']).exists()}
+    there = {file for file in items if (folder / file).exists()}
     say(f'{len(there)} of {len(items)} {verb} in {OUTPUT}, listed in {INDEX}.')
-    kinds = collections.defaultdict(dict)  # {(outcome, why but for quotes and numbers): {file: why}}
-    for file, (outcome, why) in told.items():
+    kinds = collections.defaultdict(list)  # {(outcome, why but for quotes and numbers): files}
+    for file, (outcome, why) in sorted(told.items()):
         if why and (file not in there or outcome in ('done', 'failed')):
-            kinds[outcome, re.sub(r"'[^']*'|\d+", '', why)][file] = why
-    for (outcome, _), found in sorted(kinds.items(), key=lambda kind: -len(kind[1]))[:20]:
-        say(f'{len(found)} {outcome}: {[*found.values()][0]} ({", ".join(sorted(found)[:3])}'
-            f'{", ..." * (len(found) > 3)})')
+            kinds[outcome, re.sub(r"'[^']*'|\d+", '', why)].append(file)
+    for (outcome, _), files in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
+        say(f'{len(files)} {outcome}: {told[files[0]][1]} ({", ".join(files[:3])}'
+            f'{", ..." * (len(files) > 3)})')
     for sentence in warned:
         say(f'Warning: {sentence}')
-    missing = [why for outcome, why in kinds if outcome in ('failed', 'again', 'begun')]
+    missing = [why for outcome, why in kinds if outcome in ('failed', 'again')]
     if missing:
         mend = any(f'({script.name}, line' in why for why in missing)
         say(f'{"Mend the script first, then run" if mend else "Run"} it again to try these again; '
-            f'{log} tells of each try{f" of all {len(kinds)} kinds" * (len(kinds) > 20)}.')
+            f'{log} tells of each try.')
     return bool(missing) or not there
 
 
 def main():
-    """Gets the list, fetches what is missing, and tells how it went."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Gets the list, fetches what is missing, tells how it went, and exits with 1 if it went ill."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('--first', type=int, metavar='N', help='fetch N of the missing items only')
     parser.add_argument('--keep', action='store_true', help='go on with what has come, though changed')
     options, lock = parser.parse_args(), filelock.FileLock(folder / '.lock')
     sys.stderr = sys.stderr or open(os.devnull, 'w')
-    # of semaphores, which leave() leaves to it
-    os.environ['PYTHONWARNINGS'] = 'ignore::UserWarning:multiprocessing.resource_tracker'
+    os.environ['PYTHONWARNINGS'] = 'ignore:resource_tracker'  # of semaphores that leave() leaves
     handlers = [(number, signal.signal(number, lambda number, _: leave(128 + number, 'Stopped')))
                 for number in ends if signal.getsignal(number) != signal.SIG_IGN]
     try:
-        check(type(PROCESSES) is int and PROCESSES > 0, 'PROCESSES must be a whole number above 0.')
+        check(type(PROCESSES) is int and 0 < PROCESSES < (61 if os.name == 'nt' else PROCESSES + 1),
+              'PROCESSES must be a whole number above 0, on Windows at most 60.')
+        if PROCESSES > 40:
+            say(f'Warning: PROCESSES: {PROCESSES} requests at a time are too many for the quota of '
+                '40 that a project has unless Google raised it.')
         if not state.exists():
+            say('Signing in to Earth Engine.')
             start_ee()  # before a folder is made
             folder.mkdir(parents=True, exist_ok=True)
-            check(all(name[0] == '.' for name in os.listdir(folder)),
+            check(not [*folder.glob('[!.]*')],
                   f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
         try:
             lock.acquire(timeout=0)
-        except filelock.Timeout:
-            sys.exit(f'{OUTPUT}: another run is at work here.')
-        except (OSError, NotImplementedError) as error:
-            say(f'Warning: do not run it twice at once, as {OUTPUT} cannot be locked ({error}).')
-        made = get_list(options.keep)
-        items[:] = made['items']
-        with open(folder / INDEX, 'w', newline='', encoding='utf-8') as file:
-            table = csv.DictWriter(file, items[0], lineterminator='\n')
-            table.writeheader()
-            table.writerows(items)
-        if not log.exists():
-            log.write_text('time,file,outcome,why\n')
-        status = fetch(options.first, made['warned'])
-        for part in folder.glob('.part-*'):
-            part.unlink(missing_ok=True)
+        except (OSError, NotImplementedError) as why:
+            check(not isinstance(why, filelock.Timeout), f'{OUTPUT}: another run is at work here.')
+            say(f'Warning: do not run it twice at once, as {OUTPUT} cannot be locked ({why}).')
+        status = fetch(options.first, get_list(options.keep))
     except (Exception, SystemExit) as error:
         status = explain(error).replace(
             'Call with project=', 'Set PROJECT, or type: earthengine set_project ID,')
