@@ -187,7 +187,7 @@ state, log = folder / '.list.json', folder / 'log.csv'
 source = script.read_text('utf-8').split('\n# The machinery')[0]  # the part of the user
 signs = {'png': (b'\x89PNG', b'IEND\xaeB`\x82'), 'jpg': (b'\xff\xd8\xff', b'\xff\xd9'),
          'tif': ((b'II*\0', b'MM\0*'), b''), 'npy': (b'\x93NUMPY', b''), 'zip': (b'PK\3\4', b'')}
-no_name = re.compile(r'(^|/)($|[./]|(con|prn|aux|nul|com\d|lpt\d)([./]|$))|[. ](/|$)|[\0-\37\\:*?"<>|]')
+no_name = re.compile(r'(^|/)($|[./]|(con|prn|aux|nul|com\d|lpt\d)([./]|$))|[. ](/|$)|[\\:\r\n\0]')
 secret = re.compile(r'(?i)(thumbnails|tables|maps)(/|%2F)[0-9a-f]{8}[\w-]*|ya29\.[\w.-]+|Bearer \S+'
                     r'|access_token=[^&\s]+')
 busy = re.compile('(?i)capacity exceeded|too many concurrent|rate_?limit_?exceeded').search
@@ -509,9 +509,11 @@ def report(told, warned, verb):
     for file, (outcome, why) in sorted(told.items()):
         if why and (file not in there or outcome in ('done', 'failed')):
             kinds[outcome, re.sub(r"'[^']*'|\d+", '', why)].append(file)
-    for (outcome, _), files in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
+    for (outcome, _), files in sorted(kinds.items(), key=lambda kind: -len(kind[1]))[:20]:
         say(f'{len(files)} {outcome}: {told[files[0]][1]} ({", ".join(files[:3])}'
             f'{", ..." * (len(files) > 3)})')
+    if len(kinds) > 20:
+        say(f'... and {len(kinds) - 20} more reasons, which {log} tells.')
     for sentence in warned:
         say(f'Warning: {sentence}')
     missing = [why for outcome, why in kinds if outcome in ('failed', 'again')]

@@ -78,8 +78,8 @@ class Folder:
 
 
 def said(printed):
-    """The lines of what a run printed, without the bar and the first, that it asks for the list."""
-    return [line for line in printed.splitlines() if line and not re.search(r'%\|.*\[|^Asking ', line)]
+    """The lines of what a run printed, without the bar and the first, that it signs in and asks."""
+    return [line for line in printed.splitlines() if line and not re.search(r'%\|.*\[|^Asking |^Signing ', line)]
 
 
 def hasten(folder):

@@ -163,7 +163,7 @@ def test_a_signal_while_the_list_is_asked_for(folder, standin, number, status):
     time.sleep(0.5)
     interrupt(run, number)
     out, err = run.communicate(timeout=10)
-    assert run.returncode == status and said(err) == ['Stopped.']
+    assert run.returncode == status and said(err) == ['Stopped. Run it again to go on.']
 
 
 def test_a_signal_that_the_shell_has_switched_off_stays_so(folder, standin):
