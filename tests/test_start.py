@@ -1,7 +1,9 @@
 """How the scripts start: the three start methods, help, credentials, and what they have in common."""
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
 
@@ -137,6 +139,27 @@ def test_standard_error_that_is_closed(folder, standin):
     folder.edit('chips.py', **CHIPS)
     done = subprocess.run('python chips.py 2>&-', shell=True, cwd=folder.path, env=standin.environ, timeout=60)
     assert done.returncode == 0 and len(folder.files('chips')) == 21
+
+
+STARTS = re.findall(r'`!?([^`]*python chips.py --first 10)`', (HERE.parent / 'README.md').read_text('utf-8'))
+
+
+@pytest.mark.parametrize('command', STARTS)
+def test_the_readmes_ways_to_start(folder, standin, command):
+    """As typed; what follows the `!` of a notebook is for the shell."""
+    assert len(STARTS) == 2
+    shutil.copy(HERE.parent / 'requirements.txt', folder.edit('chips.py', **CHIPS).path)
+    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
+    done = subprocess.run(['bash', '-c', command], cwd=folder.path, capture_output=True, text=True, timeout=60,
+                          env={**standin.environ, 'PATH': path, 'PIP_DISABLE_PIP_VERSION_CHECK': '1'})
+    assert done.returncode == 0 and '10 of 20 are in chips, listed in chips.csv.' in done.stderr
+    assert len(folder.files('chips')) == 11
+
+
+@pytest.mark.parametrize('processes,lines', [(40, 1), (41, 2)])
+def test_more_processes_than_the_quota_is_a_warning(folder, processes, lines):
+    told = said(folder.edit('chips.py', **CHIPS, PROCESSES=processes).run('chips.py'))
+    assert len(told) == lines and (lines == 1 or told[0].startswith('Warning: PROCESSES: 41 ') and '40' in told[0])
 
 
 def test_uv_needs_no_set_up(tmp_path, standin):

@@ -103,7 +103,7 @@ class StandIn:
         port = self.process.stdout.readline()
         if not port:
             self.__exit__()
-            raise RuntimeError('the stand-in did not start')
+            raise RuntimeError('the stand-in did not start: pip install -r tests/requirements.txt')
         self.port = int(port)
         return self
 
