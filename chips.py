@@ -487,11 +487,10 @@ def watch(result, numbers, rows, told, bar):
         for _, file, outcome, why in (row for row in rows if len(row) == 4):
             if outcome not in ('retry', 'warning'):
                 told[file] = outcome, why
-            last = last if outcome in ('begun', 'done') else f'last: {why:.40}'
+            last = last if outcome in ('begun', 'done') else f', last: {why:.40}'
             bar.update(outcome in ('done', 'nothing'))
-        count = collections.Counter(outcome for outcome, _ in told.values())
-        bar.set_postfix_str(', '.join([f'{count[end]} {end}' for end in ('failed', 'nothing')
-                                       if count[end]] + [last] * bool(last)))
+        ended = [outcome for outcome, _ in told.values()]
+        bar.set_postfix_str(f'{ended.count("failed")} failed, {ended.count("nothing")} nothing{last}')
         if not sys.stderr.isatty() and (over or time.time() % 30 < 0.5):
             say(str(bar))
         if shutil.disk_usage(folder).free < 1 << 20:
