@@ -223,7 +223,7 @@ def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder):
         (folder.path / 'chips.py').read_text().splitlines(), 1) if 'lattitude' in text)
     told = said(folder.run('chips.py', status=1))
     assert told[0].startswith('0 of 200')
-    assert told[1].startswith(f"200 failed: NameError: name 'lattitude' is not defined") and (
+    assert told[1].startswith("200 failed: NameError: name 'lattitude' is not defined") and (
         f'(chips.py, line {line})' in told[1])
     assert told[2].startswith('Mend the script first, then run it again')
 

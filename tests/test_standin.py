@@ -36,6 +36,7 @@ IMAGES = {
     "ee.Image(20).remap([10, 20], [1, 2])": 2, "ee.Image(30).remap([10, 20], [1, 2])": None,
     "ee.Image(5).addBands(ee.Image(6)).select(1)": 6, "ee.Image.cat([5, 6]).reduce('sum')": 11,
     "ee.Image(5).clip(ee.Geometry.BBox(0, 0, 1, 1))": None, "ee.Image(5).rightShift(1).mask()": 1,
+    "ee.Image(1).visualize(min=0, max=2, palette=['black', 'ff8000']).select(1)": 64,
     **{f"ee.ImageCollection([1, 2, 2, 7]).{call}": value for call, value in {
         'min()': 1, 'max()': 7, 'mean()': 3, 'median()': 2, 'sum()': 12, 'count()': 4, 'mode()': 2,
         "reduce('stdDev')": 2.345208, "reduce(ee.Reducer.percentile([50]))": 2,
@@ -53,6 +54,8 @@ VALUES = {
     "ee.Geometry.Point(9, 45).buffer(1000).area(1).divide(1e6).multiply(10).round()": 31,
     "ee.Geometry.BBox(0, 0, 2, 2).intersection(ee.Geometry.BBox(1, 1, 3, 3), 1).bounds()"
     ".coordinates()": [[[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]]],
+    "ee.Image(1).clipToBoundsAndScale(ee.Geometry.BBox(0, 0, 2, 1), maxDimension=40)"
+    ".reduceRegion('count', ee.Geometry.BBox(-1, -1, 3, 3)).get('constant')": 800,
     "ee.ImageCollection('MODIS/061/MOD11A2').filter(ee.Filter.calendarRange(6, 8, 'month'))"
     ".filter(ee.Filter.calendarRange(2020, 2020, 'year')).first().date().format('MM-dd')": '06-01',
     **{"ee.FeatureCollection([ee.Feature(None, {'n': i}) for i in (4, 6, 6)])." + call: value

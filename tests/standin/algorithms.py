@@ -466,19 +466,6 @@ def aggregate(function):
     return compute
 
 
-@algorithm('FeatureCollection.randomPoints')
-def random_points(region, count, seed):
-    """Uniform on the sphere."""
-    shape, dice, found = region.degrees(), np.random.default_rng(int(seed)), []
-    west, south, east, north = shape.bounds
-    heights = np.sin(np.radians([south, north]))
-    while len(found) < count:
-        lon = dice.uniform(west, east, 4 * int(count))
-        lat = np.degrees(np.arcsin(dice.uniform(*heights, lon.size)))
-        found += [point for point in shapely.points(lon, lat) if shape.contains(point)]
-    return collect([Feature(Geometry(point), {}) for point in found[:int(count)]])
-
-
 ALGORITHMS |= {
     'Collection': as_collection,
     'Collection.first': lambda collection: next(iter(collection.elements()), None),

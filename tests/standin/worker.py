@@ -136,15 +136,10 @@ def table(expression, file_format, body):
     """A collection in one of the formats of the service."""
     collection, selectors = evaluate(expression), body.get('selectors')
     elements = collection.elements()
-    if file_format in (None, 'CSV'):
-        refuse_long(len(elements), BEHAVIOUR['table_limit'])
-        return Answer(encode_csv(elements, selectors).encode(), content_type='text/csv')
-    if file_format not in ('GEO_JSON', 'JSON'):
+    if file_format not in (None, 'CSV'):
         raise EEError(f'The stand-in knows no file format {file_format}.')
-    content = to_json(collection)
-    for feature in content['features'] if selectors else []:
-        feature['properties'] = {key: feature['properties'].get(key) for key in selectors}
-    return reply(content)
+    refuse_long(len(elements), BEHAVIOUR['table_limit'])
+    return Answer(encode_csv(elements, selectors).encode(), content_type='text/csv')
 
 
 def encode_csv(elements, selectors):
