@@ -105,6 +105,12 @@ def alive(group, seconds=3):
 
 def pytest_addoption(parser):
     parser.addoption('--long', action='store_true', help='2,000 items for 400, 20 kills for 5')
+    parser.addoption('--method', default='', choices=['fork', 'forkserver', 'spawn'],
+                     help='how multiprocessing starts in all runs but those of tests of just that')
+
+
+def pytest_configure(config):
+    DEFAULTS['start_method'] = config.getoption('--method')
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ POINTS = [
         ('write', 1), ('fsync', 1), ('fsync', 5), ('replace', 1), ('replace', 5))),
     *(('chips.py', LIST, call, 1) for call in ('write', 'fsync', 'replace')),
     ('chips.py', ROW, 'write', 1),  # its header
-    ('chips.py', 'chips.csv', 'writerows', 1), ('chips.py', 'chips.csv', '__exit__', 1),  # then comes the first item
+    ('chips.py', 'chips.csv', 'writerows', 1),
+    ('chips.py', 'chips.csv', '__exit__', 1),  # after it the first item begins
     *(('chips.py', ROW, '__exit__', turn) for turn in (1, 6)),  # it writes the row
     ('timeseries.py', RESULT['timeseries.py'], 'fsync', 5), ('timeseries.py', LIST, 'replace', 1),
     ('timeseries.py', ROW, '__exit__', 8),
