@@ -1,7 +1,7 @@
 """Bodies that are spoilt on the way: which are noticed, by what, and what becomes of them."""
 import pytest
 
-from conftest import DEFAULTS, Folder, hasten
+from conftest import BRIEF, DEFAULTS, LIMIT, Folder, hasten
 from test_chips import write_points
 from test_faults import SENDING
 
@@ -58,7 +58,7 @@ def calm(server, tmp_path_factory):
 
 
 @pytest.mark.parametrize('framing', ['length', 'chunks'])
-@pytest.mark.parametrize('fault', TABLE)
+@pytest.mark.parametrize('fault', [pytest.param('cut', marks=BRIEF), *[*TABLE][1:]])
 @pytest.mark.parametrize('script', ['chips.py', 'timeseries.py'])
 def test_what_is_noticed(folder, calm, standin, script, fault, framing):
     """Three of four answers are spoilt; what is noticed is fetched again, and right in the end."""
@@ -67,7 +67,7 @@ def test_what_is_noticed(folder, calm, standin, script, fault, framing):
     standin.set(faults='pixels=0.75,table=0.75', fault_kinds=kinds.get(fault, fault), seed=1,
                 chunked=float(chunked))
     run = ready(folder, script).start(script)
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=LIMIT)
     assert 'Traceback' not in err
     spoilt = standin.counts()['faults']
     rows = folder.table(f'{name}/{name}.csv' if script == 'chips.py' else f'{name}/regions.csv')
