@@ -50,8 +50,8 @@ POINTS = [
     ('chips.py', 'chips.csv', '__exit__', 1),  # after it the first item begins
     ('chips.py', ROW, '__exit__', 1),  # it writes the row
     pytest.param('chips.py', ROW, '__exit__', 6, marks=BRIEF),
-    pytest.param('timeseries.py', RESULT['timeseries.py'], 'fsync', 5, marks=BRIEF), ('timeseries.py', LIST, 'replace', 1),
-    ('timeseries.py', ROW, '__exit__', 8),
+    pytest.param('timeseries.py', RESULT['timeseries.py'], 'fsync', 5, marks=BRIEF),
+    ('timeseries.py', LIST, 'replace', 1), ('timeseries.py', ROW, '__exit__', 8),
 ]
 
 

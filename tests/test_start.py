@@ -125,6 +125,13 @@ def test_a_warning_of_the_client_is_shown_once_and_in_the_log(folder, standin, m
     assert ('Attention required' in str(told)) == (method != 'fork')  # there it has been said already
 
 
+@BOTH
+def test_what_python_will_drop_is_no_error(folder, script):
+    """From 3.12 on it warns of a fork in a process that has threads."""
+    folder.edit(script, **dict(SCRIPTS)[script])
+    assert 'Warning' not in folder.run('-W', 'error::DeprecationWarning', script)
+
+
 @pytest.mark.parametrize('encoding', ['ascii', 'cp1252'])
 def test_names_that_the_terminal_cannot_show(folder, standin, encoding):
     """Printing never fails; a system whose file names are ASCII is another matter."""
