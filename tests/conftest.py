@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+BRIEF = pytest.mark.brief
+LIMIT = 240  # seconds until a run is given up; far more than any needs, as the machine may be busy
 sys.path.insert(0, str(HERE / 'standin'))
 from launch import DEFAULTS, StandIn  # noqa: E402
 
@@ -23,7 +25,8 @@ class Folder:
         self.path, self.standin = path, standin
         for name in 'chips.py', 'timeseries.py':
             shutil.copy(HERE.parent / name, path)
-            self.edit(name, PAUSES=[])  # or what fails would take an hour
+            # or what fails would take an hour, and the start of 25 processes longer than their work
+            self.edit(name, PAUSES=[], PROCESSES=4)
 
     def edit(self, script, **constants):
         """Gives constants at the top of a script other values."""
@@ -48,7 +51,7 @@ class Folder:
             [sys.executable, *command], cwd=self.path, env=self.standin.environ, text=True,
             errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
-    def run(self, *command, status=0, seconds=240):
+    def run(self, *command, status=0, seconds=LIMIT):
         """Runs python with this command, checks the exit status, returns what it printed."""
         child = self.start(*command)
         try:
@@ -90,8 +93,8 @@ def hasten(folder):
     return folder
 
 
-def alive(group, seconds=3):
-    """The processes of a group that still run some seconds later, as lines of ps."""
+def alive(group, seconds=60):
+    """The processes of a group, as lines of ps, if there still are some that many seconds later."""
     for _ in range(int(seconds * 10)):
         listed = subprocess.run(['ps', '-ww', '-eo', 'pgid=,stat=,args='], capture_output=True,
                                 text=True, check=True).stdout.splitlines()
@@ -105,6 +108,12 @@ def alive(group, seconds=3):
 
 def pytest_addoption(parser):
     parser.addoption('--long', action='store_true', help='2,000 items for 400, 20 kills for 5')
+    parser.addoption('--method', default='', choices=['fork', 'forkserver', 'spawn'],
+                     help='how multiprocessing starts in all runs but those of tests of just that')
+
+
+def pytest_configure(config):
+    DEFAULTS['start_method'] = config.getoption('--method')
 
 
 @pytest.fixture

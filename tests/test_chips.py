@@ -10,7 +10,7 @@ import shapely
 from PIL import Image
 
 import datasets
-from conftest import said
+from conftest import BRIEF, said
 
 GEOD = pyproj.Geod(ellps='WGS84')
 FEW = dict(POINTS_PER_ECOREGION=3, PROCESSES=5)
@@ -78,6 +78,7 @@ def scenes(box, start, end):
             if first <= scene.start < last and scene.footprint.intersects(shapely.box(*box))]
 
 
+@BRIEF
 def test_chips_show_the_place_they_are_named_for(folder):
     folder.edit('chips.py', **FEW)
     printed = folder.run('chips.py')

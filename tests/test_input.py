@@ -51,7 +51,7 @@ WRONG = [
 
 @pytest.mark.parametrize('script,constants,words', WRONG)
 def test_wrong_constants(folder, standin, script, constants, words):
-    line, = said(folder.edit(script, **constants).run(script, status=1, seconds=60))
+    line, = said(folder.edit(script, **constants).run(script, status=1))
     assert words in line and '(chips.py' not in line and '(timeseries.py' not in line
     assert not standin.counts()['results']
     assert not [path for path in folder.path.rglob('*.*') if path.suffix in ('.png', '.csv')]

@@ -7,7 +7,7 @@ import pytest
 import shapely
 
 import datasets
-from conftest import hasten, said
+from conftest import BRIEF, hasten, said
 
 # the archive has an image of START and one of END, which isn't in
 FEW = dict(COUNTRIES=['Ecuador', 'Uruguay', 'Chile'], START='2001-05-01', END='2001-08-13')
@@ -71,6 +71,7 @@ def compare(folder, truth, days, **options):
     return rows
 
 
+@BRIEF
 def test_each_region_has_its_series(folder):
     folder.edit('timeseries.py', **FEW).run('timeseries.py')
     truth = units(FEW['COUNTRIES'])

@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import traceback
+import zipfile
 
 import numpy as np
 import PIL.Image
@@ -79,6 +80,8 @@ def picture(expression, file_format, body):
         return encode_npy(layers)
     if name == 'GEO_TIFF':
         return encode_tiff(layers, grid)
+    if name == 'ZIPPED_GEO_TIFF':
+        return encode_zip(encode_tiff(layers, grid).body)
     if name not in ('PNG', 'JPEG', 'AUTO_JPEG_PNG'):
         raise EEError(f'The stand-in knows no file format {name}.')
     if len(layers) not in (1, 3) or any(band.type != BYTE for band in image.bands):
@@ -128,6 +131,14 @@ def encode_tiff(layers, grid):
                 file.write(np.where(mask, values, blank).astype(kind), number)
                 file.set_band_description(number, name)
         return Answer(memory.read(), content_type='image/tiff')
+
+
+def encode_zip(tiff):
+    """A zip with a GeoTIFF, the same bytes each time."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        archive.writestr(zipfile.ZipInfo('download.tif'), tiff)
+    return Answer(file.getvalue(), content_type='application/zip')
 
 
 # ---------------------------------------------------------------- tables

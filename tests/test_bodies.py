@@ -1,0 +1,86 @@
+"""Bodies that are spoilt on the way: which are noticed, by what, and what becomes of them."""
+import pytest
+
+from conftest import BRIEF, DEFAULTS, LIMIT, Folder, hasten
+from test_chips import write_points
+from test_faults import SENDING
+
+KINDS = {
+    'png': "mosaic.getThumbURL({**grid, 'format': 'png', 'min': 0, 'max': 255})",
+    'jpg': "mosaic.getThumbURL({**grid, 'format': 'jpg', 'min': 0, 'max': 255})",
+    'tif': "mosaic.getDownloadURL({**grid, 'format': 'GEO_TIFF'})",
+    'npy': "mosaic.getDownloadURL({**grid, 'format': 'NPY'})",
+    'zip': "mosaic.getDownloadURL({**grid, 'format': 'ZIPPED_GEO_TIFF'})",
+    'csv': "table.getDownloadURL('csv', ['n', 'index'])"}
+SEND = f'''grid = {{'dimensions': 16, 'region': around}}
+    table = ee.FeatureCollection([ee.Feature(None, {{'n': n, 'index': index}}) for n in range(1000, 1020)])
+    ask = {{{', '.join(f'{kind!r}: lambda: {ask}' for kind, ask in KINDS.items())}}}[point['kind']]
+    save(point, lambda: download(ask(), 'n,index' if point['kind'] == 'csv' else point['kind']))'''
+SERIES = dict(COUNTRIES=['Uruguay', 'Ecuador'], START='2020-01-01', END='2020-03-01', PROCESSES=4)
+END, FORM, ROWS, VALUE, UNSEEN = (
+    'it broke off', 'was to get', 'rows came for', 'ValueError', 'taken as it came')
+PICTURES, FILES = ('png', 'jpg'), ('tif', 'npy', 'zip')
+# what is done to a body: {kind: by which words of the log it is noticed, or that it isn't}
+TABLE = {
+    # fewer bytes than Content-Length or the chunks say
+    'cut': dict.fromkeys((*KINDS, 'series'), END),
+    # half of it, with a Content-Length or chunks that say so: as of a proxy that was cut off itself
+    'half': {**dict.fromkeys(PICTURES, FORM), **dict.fromkeys((*FILES, 'csv'), UNSEEN), 'series': ROWS},
+    # a table without its last rows, whole as an answer
+    'rows': {'csv': UNSEEN, 'series': ROWS},
+    # one bit of a byte in its middle; in a series a digit is another, or a number none any more
+    'flip': {**dict.fromkeys(KINDS, UNSEEN), 'series': (UNSEEN, VALUE)},
+}
+
+
+def ready(folder, script):
+    """Gives chips.py three items of each kind that download() knows, timeseries.py some regions."""
+    if script == 'chips.py':
+        write_points(folder, *((-105.24 - n / 10, 40.03) for n in range(3 * len(KINDS))))
+        kinds = [kind for kind in KINDS for _ in range(3)]
+        folder.replace(script, "'id': number,", f"'id': number, 'kind': {kinds}[len(places)],")
+        folder.replace(script, SENDING, SEND).edit(script, PROCESSES=4)
+    else:
+        folder.edit(script, **SERIES)
+    return hasten(folder)
+
+
+@pytest.fixture(scope='module')
+def calm(server, tmp_path_factory):
+    """The files of runs in which no body is spoilt."""
+    server.set(**DEFAULTS)
+    found = {}
+    for script in 'chips.py', 'timeseries.py':
+        folder = ready(Folder(tmp_path_factory.mktemp('calm'), server), script)
+        folder.run(script)
+        found[script] = folder.files(script.removesuffix('.py'))
+    return found
+
+
+@pytest.mark.parametrize('framing', ['length', 'chunks'])
+@pytest.mark.parametrize('fault', [pytest.param('cut', marks=BRIEF), *[*TABLE][1:]])
+@pytest.mark.parametrize('script', ['chips.py', 'timeseries.py'])
+def test_what_is_noticed(folder, calm, standin, script, fault, framing):
+    """Three of four answers are spoilt; what is noticed is fetched again, and right in the end."""
+    name, chunked = script.removesuffix('.py'), framing == 'chunks'
+    kinds = {'cut': 'truncate-chunked' if chunked else 'truncate'}
+    standin.set(faults='pixels=0.75,table=0.75', fault_kinds=kinds.get(fault, fault), seed=1,
+                chunked=float(chunked))
+    run = ready(folder, script).start(script)
+    out, err = run.communicate(timeout=LIMIT)
+    assert 'Traceback' not in err
+    spoilt = standin.counts()['faults']
+    rows = folder.table(f'{name}/{name}.csv' if script == 'chips.py' else f'{name}/regions.csv')
+    files, log = folder.files(name), folder.log(name)
+    for kind, expected in TABLE[fault].items():
+        here = [row['file'] for row in rows if row.get('kind', 'series') == kind]
+        if not here:
+            continue
+        told = [row['why'] for row in log if row['file'] in here and row['outcome'] in ('retry', 'failed')]
+        found = {word for word in (END, FORM, ROWS, VALUE) if any(word in why for why in told)}
+        other = {file for file in here if file in files and files[file] != calm[script][file]}
+        missing = {file for file in here if file not in files}
+        found |= {UNSEEN} if other else set()
+        assert found == {*([expected] if type(expected) is str else expected)}, (kind, told)
+        assert bool(missing) == (VALUE in found)  # all else that is noticed is right in the end
+    assert spoilt['table'] and (script == 'timeseries.py' or spoilt['pixels'])

@@ -1,0 +1,118 @@
+"""Kills before and after each step of writing: the next run completes the folder, byte for byte."""
+import os
+import signal
+import time
+
+import pytest
+
+from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive
+from launch import SITECUSTOMIZE
+from test_chips import write_points
+
+# Read when a Python starts, as that of the stand-in: workers have it, too, however they are started.
+KILL = SITECUSTOMIZE + '''
+import fnmatch, os, sys
+file, call, turn, moment, turns = os.environ['KILL_AT'].split('|')
+
+
+def opened(event, arguments):
+    """Looks at each call from when such a file is opened for writing until another one is."""
+    if event == 'open' and str(arguments[1])[0] in 'wa':
+        sys.setprofile(called if fnmatch.fnmatch(os.path.basename(str(arguments[0])), file) else None)
+
+
+def called(frame, event, function):
+    """Kills all processes of the run at the turn-th such call of all of them."""
+    if event == moment and function.__name__ == call:
+        number = os.open(turns, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(number, b'.')
+        if os.lseek(number, 0, os.SEEK_CUR) == int(turn):
+            os.killpg(0, 9)
+        os.close(number)
+
+
+sys.addaudithook(opened)
+'''
+SCRIPTS = {'chips.py': dict(SIZE=8, PROCESSES=2),
+           'timeseries.py': dict(COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-02-01', PROCESSES=3)}
+WITH_IMAGE, IN_ALL = {'chips.py': 6, 'timeseries.py': 12}, {'chips.py': 8, 'timeseries.py': 12}
+RESULT = {'chips.py': '.part-*.png', 'timeseries.py': '.part-*.csv'}
+LIST, ROW = '.part-.list.json', 'log.csv'
+# script, file, call while it is open or renamed, its how manieth
+POINTS = [
+    *(('chips.py', RESULT['chips.py'], call, turn) for call, turn in (
+        ('write', 1), ('fsync', 1), ('fsync', 5), ('replace', 1))),
+    pytest.param('chips.py', RESULT['chips.py'], 'replace', 5, marks=BRIEF),
+    *(('chips.py', LIST, call, 1) for call in ('write', 'fsync')),
+    pytest.param('chips.py', LIST, 'replace', 1, marks=BRIEF),
+    ('chips.py', ROW, 'write', 1),  # its header
+    ('chips.py', 'chips.csv', 'writerows', 1),
+    ('chips.py', 'chips.csv', '__exit__', 1),  # after it the first item begins
+    ('chips.py', ROW, '__exit__', 1),  # it writes the row
+    pytest.param('chips.py', ROW, '__exit__', 6, marks=BRIEF),
+    pytest.param('timeseries.py', RESULT['timeseries.py'], 'fsync', 5, marks=BRIEF),
+    ('timeseries.py', LIST, 'replace', 1), ('timeseries.py', ROW, '__exit__', 8),
+]
+
+
+def ready(folder, script):
+    """Gives a script few small items; two of the chips have no image."""
+    if script == 'chips.py':
+        write_points(folder, *((-105.24 - n / 10, 40.03) for n in range(6)), (10, 45), (11, 46))
+    return folder.edit(script, **SCRIPTS[script])
+
+
+def wait_for_quiet(standin):
+    """Waits until the service has done what a run that was killed had asked for."""
+    time.sleep(0.2)  # it is written down ten times a second
+    while standin.counts()['history'][-1][1]:
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope='module')
+def calm(server, tmp_path_factory):
+    """The files of runs that nothing disturbs."""
+    server.set(**DEFAULTS)
+    found = {}
+    for script in SCRIPTS:
+        folder = ready(Folder(tmp_path_factory.mktemp('calm'), server), script)
+        folder.run(script)
+        found[script] = folder.files(script.removesuffix('.py'))
+        assert len(found[script]) == WITH_IMAGE[script] + 1
+    return found
+
+
+@pytest.mark.parametrize('moment', ['before', 'after'])
+@pytest.mark.parametrize('script,file,call,turn', POINTS)
+def test_killed_at_a_step(folder, calm, standin, script, file, call, turn, moment):
+    name, environ, turns = script.removesuffix('.py'), standin.environ, folder.path / 'turns'
+    ready(folder, script)
+    (folder.path / 'hook').mkdir()
+    (folder.path / 'hook' / 'sitecustomize.py').write_text(KILL)
+    point = '|'.join([file, call, str(turn), {'before': 'c_call', 'after': 'c_return'}[moment], str(turns)])
+    folder.standin = type('', (), {'environ': {
+        **environ, 'PYTHONPATH': str(folder.path / 'hook'), 'KILL_AT': point}})
+    run = folder.start(script)
+    out, err = run.communicate(timeout=LIMIT)
+    assert run.returncode == -signal.SIGKILL and not alive(run.pid), out + err
+    there = {path.name for path in (folder.path / name).iterdir()}
+    came = set(folder.files(name)) - {f'{name}.csv', 'regions.csv'}
+    if file.startswith('.part'):  # it was killed where it should be
+        assert any(part.startswith('.part') for part in there) or (call, moment) == ('replace', 'after')
+        assert len(came) >= turn - 2 + ((call, moment) == ('replace', 'after')) or file == LIST
+    # a folder with no result binds nobody, also not by what had nothing
+    nothing = {row['file'] for row in folder.log(name) if row['outcome'] == 'nothing'} if came else set()
+
+    folder.standin = standin
+    wait_for_quiet(standin)
+    standin.reset()
+    printed = folder.run(script)
+    assert f'{WITH_IMAGE[script]} of {IN_ALL[script]} are in {name}' in printed
+    assert folder.files(name) == calm[script]
+    assert {path.name for path in (folder.path / name).iterdir()} == {
+        *calm[script], 'log.csv', '.lock', '.list.json'}
+    assert list(folder.log(name)[0]) == ['time', 'file', 'outcome', 'why']
+    counts = standin.counts()
+    assert counts['results'] == WITH_IMAGE[script] - len(came)
+    assert sum(counts['requests']['create'].values()) == IN_ALL[script] - len(came) - len(nothing)
+    assert ('compute' in counts['requests']) == (not came)  # the list, until something has come of it
