@@ -33,7 +33,7 @@ def cells_of(shape):
     return np.unique(np.hstack(found), axis=1)
 
 
-def expected(shape, days, quality=3, night=0, reduce=np.max):
+def expected(shape, days, quality=3, night=0, reduce=np.max, unit=0.02, offset=-273.15, decimals=2):
     """The lines that the table of a region must have."""
     col, row = cells_of(shape)
     lines = [f'date,LST_{"Night" if night else "Day"}_1km']
@@ -41,7 +41,7 @@ def expected(shape, days, quality=3, night=0, reduce=np.max):
         seen = ~datasets.lst_masked(col, row, day + night) & (
             datasets.lst_qc(col, row, day + night) & 3 <= quality)
         raw = datasets.lst_raw(col, row, day + night)[seen] - 750 * night
-        value = f'{reduce(raw) * 0.02 - 273.15:.2f}' if raw.size else ''
+        value = f'{reduce(raw) * unit + offset:.{decimals}f}' if raw.size else ''
         lines.append(f'{datasets.date_of(day)},{value}')
     return lines
 
@@ -107,6 +107,14 @@ def test_quality_of_the_night(folder):
     assert 'QUALITY_BAND: QC_Day' in printed and 'LST_Night_1km' in printed
     folder.edit('timeseries.py', QUALITY_BAND='QC_Night').run('timeseries.py')
     compare(folder, units(FEW['COUNTRIES']), days_between(FEW['START'], FEW['END']), quality=0, night=1)
+
+
+def test_units_and_decimals_of_ones_own(folder):
+    """Degrees Fahrenheit; and no QUALITY_BAND need be there where there is no QUALITY."""
+    folder.edit('timeseries.py', UNIT=0.036, OFFSET=-459.67, DECIMALS=3, QUALITY_BAND='none', **FEW)
+    folder.run('timeseries.py')
+    compare(folder, units(FEW['COUNTRIES']), days_between(FEW['START'], FEW['END']), unit=0.036,
+            offset=-459.67, decimals=3)
 
 
 def test_no_fill_value_and_only_the_bits_of_quality(folder, standin):
