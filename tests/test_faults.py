@@ -445,10 +445,10 @@ def test_what_came_is_no_failure_whatever_came_after(folder):
 
 
 def test_a_file_is_there_whole_or_not_at_all(folder):
-    """Where no file can be longer than 10,000 bytes, as on a disk that is full."""
+    """Where no file can be longer than 20,000 bytes, as on a disk that is full."""
     write_points(folder, (-105.24, 40.03), (-105.34, 40.03)).edit('chips.py', FORMAT='npy', SIZE=100)
     printed = folder.run('-c', 'import os, resource, sys; '
-                         'resource.setrlimit(resource.RLIMIT_FSIZE, (10000, resource.RLIM_INFINITY)); '
+                         'resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY)); '
                          'os.execv(sys.executable, [sys.executable, "chips.py"])', status=1)
     assert re.search(r'2 failed: .*File too large', printed) and list(folder.files('chips')) == ['chips.csv']
     folder.run('chips.py')
