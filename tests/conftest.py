@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+HANG = 240  # seconds after which a run hangs, on however slow a machine
 sys.path.insert(0, str(HERE / 'standin'))
 from launch import DEFAULTS, StandIn  # noqa: E402
 
@@ -48,7 +49,7 @@ class Folder:
             [sys.executable, *command], cwd=self.path, env=self.standin.environ, text=True,
             errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
-    def run(self, *command, status=0, seconds=240):
+    def run(self, *command, status=0, seconds=HANG):
         """Runs python with this command, checks the exit status, returns what it printed."""
         child = self.start(*command)
         try:
@@ -90,9 +91,9 @@ def hasten(folder):
     return folder
 
 
-def alive(group, seconds=3):
-    """The processes of a group that still run some seconds later, as lines of ps."""
-    for _ in range(int(seconds * 10)):
+def alive(group):
+    """The processes of a group that don't end by themselves, as lines of ps."""
+    for _ in range(300):
         listed = subprocess.run(['ps', '-ww', '-eo', 'pgid=,stat=,args='], capture_output=True,
                                 text=True, check=True).stdout.splitlines()
         lines = [line for line in listed if line.split()[0] == str(group)

@@ -58,11 +58,15 @@ MUTANTS = [
      'test_input.py::test_own_points'),
     ('a byte order mark', CHIPS, "newline='', encoding='utf-8-sig'", "newline='', encoding='utf-8'",
      'test_input.py::test_own_points'),
-    ('points not UTF-8', CHIPS, '(OSError, UnicodeError, csv.Error)', '(OSError, csv.Error)', f'{POINTS} -k words15]'),
-    ('no file of points', CHIPS, '(OSError, UnicodeError, csv.Error)', '(UnicodeError, csv.Error)', f'{POINTS} -k words17]'),
-    ('a quote with no end', CHIPS, '(OSError, UnicodeError, csv.Error)', '(OSError, UnicodeError)', f'{POINTS} -k quote]'),
+    ('points not UTF-8', CHIPS, '(OSError, UnicodeError, csv.Error)', '(OSError, csv.Error)',
+     f'{POINTS} -k words15]'),
+    ('no file of points', CHIPS, '(OSError, UnicodeError, csv.Error)', '(UnicodeError, csv.Error)',
+     f'{POINTS} -k words17]'),
+    ('a quote with no end', CHIPS, '(OSError, UnicodeError, csv.Error)', '(OSError, UnicodeError)',
+     f'{POINTS} -k quote]'),
     ('a column called file', CHIPS,
-     "{*columns} - {'file', 'longitude', 'latitude', 'crs'} == {*columns}", '{*columns}', f'{POINTS} -k words14]'),
+     "{*columns} - {'file', 'longitude', 'latitude', 'crs'} == {*columns}", '{*columns}',
+     f'{POINTS} -k words14]'),
     ('columns of points', CHIPS, "{'id', 'lon', 'lat'} <= ", 'set() <= ', f'{POINTS} -k words0]'),
     ('no row of points', CHIPS, "check(rows, f'POINTS", "check(True, f'POINTS", f'{POINTS} -k words12]'),
     ('a decimal comma', CHIPS, 'check(None not in [*row, *row.values()]',
@@ -72,7 +76,8 @@ MUTANTS = [
     ('longitude of any size', CHIPS, "abs(place['longitude']) <= 180", 'True', f'{POINTS} -k words9]'),
     ('latitude of any size', CHIPS, "abs(place['latitude']) <= 90", 'True', f'{POINTS} -k words8]'),
     ('two lines of the same id', CHIPS, 'name.casefold() not in places', 'True', f'{POINTS} -k words10]'),
-    ('ids that differ in case', CHIPS, 'name.casefold() not in places', 'name not in places', f'{POINTS} -k words11]'),
+    ('ids that differ in case', CHIPS, 'name.casefold() not in places', 'name not in places',
+     f'{POINTS} -k words11]'),
     ('line of a point', CHIPS, '(table.line_num, row)', '(1, row)', f'{POINTS} -k words3]'),
     ('ids with a slash', CHIPS, r'[^\w.-]|^(?=', r'[^\w./-]|^(?=', 'test_input.py::test_own_points'),
     ('ids with a dot', CHIPS, r'(?=\.|$|(con', r'(?=$|(con', 'test_input.py::test_own_points'),
@@ -84,11 +89,13 @@ MUTANTS = [
      "'crs': utm(place['longitude'], abs(place['latitude']))[0]", GRID),
     ('crs of random points of the north', CHIPS, "'crs': utm(longitude, latitude)[0]",
      "'crs': utm(longitude, abs(latitude))[0]", 'test_chips.py -k south'),
-    ('REGION ignored', CHIPS, 'region = region.filter(ee.Filter.eq(name, value))', 'pass', 'test_chips.py -k no_ecoregion'),
+    ('REGION ignored', CHIPS, 'region = region.filter(ee.Filter.eq(name, value))', 'pass',
+     'test_chips.py -k no_ecoregion'),
     ('no place in REGION', CHIPS, "check(points, f'REGION", "check(True, f'REGION",
      f'{WRONG} -k Atlantis'),
     ('places in no ecoregion', CHIPS, '.updateMask(classes.gte(0))', '', 'test_chips.py -k no_ecoregion'),
-    ('POINTS_PER_ECOREGION ignored', CHIPS, 'numPoints=POINTS_PER_ECOREGION', 'numPoints=3', 'test_chips.py -k no_ecoregion'),
+    ('POINTS_PER_ECOREGION ignored', CHIPS, 'numPoints=POINTS_PER_ECOREGION', 'numPoints=3',
+     'test_chips.py -k no_ecoregion'),
     ('SPACING of 100 m', CHIPS, 'scale=SPACING', 'scale=100', 'test_chips.py -k too_small'),
     ('SPACING of 1 km', CHIPS, 'scale=SPACING', 'scale=1000', RANDOM),
     ('SEED ignored', CHIPS, 'seed=SEED', 'seed=0', RANDOM),
@@ -99,7 +106,8 @@ MUTANTS = [
     ('random points unsorted', CHIPS, 'enumerate(sorted(points))', 'enumerate(points)',
      'test_chips.py::test_points_do_not_depend_on_the_order_in_which_they_come'),
     # chips.py: images
-    ('START ignored', CHIPS, 'filterDate(START, END)', "filterDate('1990-01-01', END)", 'test_chips.py -k between_two'),
+    ('START ignored', CHIPS, 'filterDate(START, END)', "filterDate('1990-01-01', END)",
+     'test_chips.py -k between_two'),
     ('END ignored', CHIPS, 'filterDate(START, END)', "filterDate(START, '2100-01-01')", PERIOD),
     ('START exclusive', CHIPS, 'filterDate(START, END)',
      "filterDate(ee.Date(START).advance(1, 'day'), END)", PERIOD),
@@ -228,7 +236,8 @@ MUTANTS = [
     ('printing fails', BOTH, 'with contextlib.suppress(Exception):\n        tqdm', 'if True:\n        tqdm',
      'test_processes.py::test_standard_error_on_a_full_disk'),
     ('check() finds all fine', BOTH, 'if not fine:', 'if False:', f'{WRONG} -k FORMAT'),
-    ('file of a killed item', BOTH, '[now, file or here, outcome', '[now, here, outcome', f'{KILLS} -k [fork]'),
+    ('file of a killed item', BOTH, '[now, file or here, outcome', '[now, here, outcome',
+     f'{KILLS} -k [fork]'),
     ('retries not logged', BOTH, "lambda row: note('retry', row.getMessage())", 'lambda row: True',
      f'{FAULT} -k "stall and chips"'),
     ('warnings of workers', BOTH, "note('warning', str(message))", 'None',
@@ -260,17 +269,20 @@ MUTANTS = [
      f'{FAULT} -k "empty and chips"'),
     ('an empty table', BOTH, "body if body.strip() else f'{kind}\\n'.encode()", 'body',
      'test_faults.py::test_an_empty_table_is_its_header'),
-    ('JSON for a table', BOTH, "if text[:1] in ('<', '{')", "if text[:1] == '<'", f'{FAULT} -k "json and timeseries"'),
+    ('JSON for a table', BOTH, "if text[:1] in ('<', '{')", "if text[:1] == '<'",
+     f'{FAULT} -k "json and timeseries"'),
     # requests
     ('the usual endpoint', BOTH, 'ee.data.HIGH_VOLUME_API_BASE_URL', 'ee.data.DEFAULT_CLOUD_API_BASE_URL',
      'test_start.py::test_start_methods -k fork-chips'),
-    ('DEADLINE ignored', BOTH, 'limit = DEADLINE if here', 'limit = 330 if here', f'{FAULT} -k "stall and chips"'),
+    ('DEADLINE ignored', BOTH, 'limit = DEADLINE if here', 'limit = 330 if here',
+     f'{FAULT} -k "stall and chips"'),
     ('DEADLINE for the list', BOTH, 'else max(330, DEADLINE)', 'else DEADLINE',
      'test_start.py -k slow_list'),
     ('no limit for what trickles', BOTH, 'set_timer(0, limit, 1)', 'pass', f'{FAULT} -k "drip and chips"'),
     ('a timer that goes on', BOTH, '        set_timer(0, 0)\n    except', '    except',
      'test_faults.py -k timer_ends'),
-    ('a timer that goes on after an error', BOTH, 'as broken:  # the last is the timer\n        set_timer(0, 0)',
+    ('a timer that goes on after an error', BOTH,
+     'as broken:  # the last is the timer\n        set_timer(0, 0)',
      'as broken:', 'test_faults.py -k timer_ends'),
     ('no limit for deprecated assets', BOTH, 'socket.setdefaulttimeout(60)', 'pass',
      'test_faults.py -k deprecated'),
@@ -282,8 +294,10 @@ MUTANTS = [
     ('500', BOTH, 'code >= 500', 'code > 500', f'{FAULT} -k "500 and chips"'),
     ('capacity', BOTH, 'capacity exceeded|', '', f'{FAULT} -k "capacity and chips"'),
     ('aggregations', BOTH, 'too many concurrent|', '', f'{FAULT} -k "aggregations and chips"'),
-    ('RATE_LIMIT_EXCEEDED', BOTH, 'rate_?limit_?exceeded', 'ratelimitexceeded', f'{FAULT} -k "reason403 and chips"'),
-    ('rateLimitExceeded', BOTH, 'rate_?limit_?exceeded', 'rate_limit_exceeded', f'{FAULT} -k "rate403 and chips"'),
+    ('RATE_LIMIT_EXCEEDED', BOTH, 'rate_?limit_?exceeded', 'ratelimitexceeded',
+     f'{FAULT} -k "reason403 and chips"'),
+    ('rateLimitExceeded', BOTH, 'rate_?limit_?exceeded', 'rate_limit_exceeded',
+     f'{FAULT} -k "rate403 and chips"'),
     ('an id that has expired', BOTH, 'code == 404 and of_result', 'False', f'{FAULT} -k "expired and chips"'),
     ('any 404 is tried again', BOTH, 'code == 404 and of_result', 'code == 404',
      'test_faults.py::test_a_refusal_is_that_of_its_item -k 404'),
@@ -295,7 +309,8 @@ MUTANTS = [
     ('an error with no end is final', BOTH, "error = answer.json().get('error')",
      "error = answer.json().get('error') if answer.text.endswith('}') else {'message': answer.text}",
      'test_faults.py -k cut_off'),
-    ('an answer with no end', BOTH, 'raise requests.ConnectionError', 'pass', f'{FAULT} -k "unframed and chips"'),
+    ('an answer with no end', BOTH, 'raise requests.ConnectionError', 'pass',
+     f'{FAULT} -k "unframed and chips"'),
     ('chunks', BOTH, "{'Content-Length', 'Transfer-Encoding'}", "{'Content-Length'}",
      'test_faults.py -k chunks'),
     ('netrc', BOTH, 'session.auth = lambda request: request', 'pass',
@@ -319,11 +334,13 @@ MUTANTS = [
      'test_processes.py::test_killed_parent_leaves_no_process -k fork]'),
     ('workers hear Ctrl-C', BOTH, 'signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C', 'pass  # Ctrl-C',
      'test_processes.py::test_ctrl_c_and_sigterm -k 2-130'),
-    ('Ctrl-C while workers start', BOTH, '[(number, signal.signal(number, signal.SIG_IGN)) for number in ends]',
+    ('Ctrl-C while workers start', BOTH,
+     '[(number, signal.signal(number, signal.SIG_IGN)) for number in ends]',
      '[]', 'test_processes.py::test_a_signal_while_the_workers_start -k 2-130'),
     ('workers do not hear SIGTERM', BOTH, 'signal.signal(signal.SIGTERM, signal.SIG_DFL)', 'pass',
      'test_processes.py -k "test_ctrl_c or killed_worker"'),
-    ('last words of workers', BOTH, "sys.stderr = open(os.devnull, 'w')  # of the last", 'pass  # of the last',
+    ('last words of workers', BOTH, "sys.stderr = open(os.devnull, 'w')  # of the last",
+     'pass  # of the last',
      'test_processes.py::test_killed_parent_leaves_no_process'),
     ('folder of workers', BOTH, 'os.chdir(parents_folder)', 'pass',
      'test_ray.py::test_failures_and_slow_answers'),
@@ -355,7 +372,8 @@ MUTANTS = [
     ('three kills are final', BOTH, 'kills[file] > 1', 'kills[file] > 2', f'{KILLS} -k [fork]'),
     ('kills of others count', BOTH, 'kills[file] += why not in alive', 'kills[file] += 1',
      'test_processes.py -k "test_killed_worker and fork]"'),
-    ('killed items not last', BOTH, "jobs.sort(key=lambda job: kills[job[1]['file']])", 'pass', f'{KILLS} -k [fork]'),
+    ('killed items not last', BOTH, "jobs.sort(key=lambda job: kills[job[1]['file']])", 'pass',
+     f'{KILLS} -k [fork]'),
     ('stuck for ever', BOTH, "            alive = {0: 'none'}", '            pass',
      'test_processes.py::test_a_round_that_is_stuck_is_begun_anew'),
     ('a full disk', BOTH, 'if shutil.disk_usage(folder).free < 1 << 20:', 'if False:',
@@ -369,9 +387,11 @@ MUTANTS = [
     ('a signal that is switched off', BOTH, ' if signal.getsignal(number) != signal.SIG_IGN]', ']',
      'test_processes.py::test_a_signal_that_the_shell_has_switched_off_stays_so'),
     ('signals as before', BOTH, 'lock.release()\n        for number, handler in handlers:',
-     'lock.release()\n        for number, handler in []:', 'test_processes.py::test_twice_in_the_same_python'),
+     'lock.release()\n        for number, handler in []:',
+     'test_processes.py::test_twice_in_the_same_python'),
     ('lock not taken', BOTH, 'lock.acquire(timeout=0)', 'pass', 'test_processes.py::test_two_runs_at_once'),
-    ('lock not given back', BOTH, 'lock.release()', 'pass', 'test_processes.py::test_twice_in_the_same_python'),
+    ('lock not given back', BOTH, 'lock.release()', 'pass',
+     'test_processes.py::test_twice_in_the_same_python'),
     ('a disk without locks', BOTH, 'check(not isinstance(why, filelock.Timeout),', 'check(False,',
      'test_processes.py::test_a_disk_without_locks'),
     ('words of the semaphores', BOTH, "os.environ['PYTHONWARNINGS'] = 'ignore:resource_tracker'", 'pass',
@@ -384,7 +404,8 @@ MUTANTS = [
      'test_faults.py::test_what_still_fails_after_all_tries_gets_another_round'),
     ('status of failures', BOTH, 'return bool(missing) or not there', 'return not there', FINAL),
     ('status of nothing', BOTH, 'return bool(missing) or not there', 'return bool(missing)', NOWHERE),
-    ('status of a run', BOTH, '    if status:\n        sys.exit(status)', '    if False:\n        pass', FINAL),
+    ('status of a run', BOTH, '    if status:\n        sys.exit(status)', '    if False:\n        pass',
+     FINAL),
     # the list
     ('a change is not refused', BOTH, 'check(not told, f', 'check(True, f', CHANGE),
     ('comments count', BOTH, "ast.unparse(getattr(part, 'value', None) or part)\n",
@@ -397,8 +418,10 @@ MUTANTS = [
     ('new names do not count', BOTH, 'sorted({*old, *new} - free)', 'sorted({*old} - free)',
      'test_input.py::test_any_other_change_is_refused_by_name'),
     *[(f'{name} counts', BOTH, old, new, CHANGE) for name, old, new in (
-        ('PROJECT', "free = {'PROJECT', ", 'free = {'), ('PROCESSES', "'PROCESSES', 'DEADLINE'", "'DEADLINE'"),
-        ('DEADLINE', "'DEADLINE', 'PATIENCE'", "'PATIENCE'"), ('PATIENCE', "'PATIENCE', 'PAUSES'", "'PAUSES'"),
+        ('PROJECT', "free = {'PROJECT', ", 'free = {'), ('PROCESSES', "'PROCESSES', 'DEADLINE'",
+     "'DEADLINE'"),
+        ('DEADLINE', "'DEADLINE', 'PATIENCE'", "'PATIENCE'"), ('PATIENCE', "'PATIENCE', 'PAUSES'",
+     "'PAUSES'"),
         ('PAUSES', "'PAUSES', 'OUTPUT'", "'OUTPUT'"), ('OUTPUT', "'PAUSES', 'OUTPUT'}", "'PAUSES'}"))],
     ('the project does not count', BOTH, r"text = f'{source}\nproject = {project!r}'", 'text = source',
      'test_input.py::test_another_project_is_refused_by_name'),
@@ -410,7 +433,8 @@ MUTANTS = [
      'test_input.py::test_keep_takes_a_list_that_has_grown'),
     ('warnings only once', BOTH, "'warned': [str(one.message) for one in warned]", "'warned': []",
      'test_chips.py -k too_small'),
-    ('warnings not told', BOTH, 'for sentence in warned:', 'for sentence in []:', 'test_chips.py -k too_small'),
+    ('warnings not told', BOTH, 'for sentence in warned:', 'for sentence in []:',
+     'test_chips.py -k too_small'),
     ('the list not kept', BOTH, 'put(state, json.dumps(made).encode())', 'pass',
      'test_chips.py::test_second_run_asks_for_what_is_missing_and_nothing_else'),
     ('log anew', BOTH, 'if not came or not log.exists():', 'if True:', NOTHING),
@@ -420,21 +444,28 @@ MUTANTS = [
      'test_input.py::test_a_lost_log_is_begun_anew'),
     ('half a letter in the log', BOTH, "open(log, newline='', encoding='utf-8', errors='replace')",
      "open(log, newline='', encoding='utf-8')", 'test_input.py::test_half_a_row_in_the_log_does_no_harm'),
-    ('half a row in the log', BOTH, "if row[2:3] in (['done'], ['nothing'])", "if row[2] in ('done', 'nothing')",
+    ('half a row in the log', BOTH, "if row[2:3] in (['done'], ['nothing'])",
+     "if row[2] in ('done', 'nothing')",
      'test_input.py::test_half_a_row_in_the_log_does_no_harm'),
     ('nothing is asked for again', BOTH, "told.get(file, [''])[0] != 'nothing'", 'True', NOTHING),
     ('a lost index', BOTH, "with open(folder / INDEX, 'w'",
-     "with open(os.devnull if came else folder / INDEX, 'w'", 'test_input.py::test_a_lost_list_is_written_again'),
+     "with open(os.devnull if came else folder / INDEX, 'w'",
+     'test_input.py::test_a_lost_list_is_written_again'),
     ('index without a header', BOTH, '[rows[0], *map(', '[*map(', 'test_input.py::test_own_points'),
-    ('a list that fails once', BOTH, 'retry(**PATIENCE)(getRequests)()', 'getRequests()', f'{FAULT} -k "503 and chips"'),
+    ('a list that fails once', BOTH, 'retry(**PATIENCE)(getRequests)()', 'getRequests()',
+     f'{FAULT} -k "503 and chips"'),
     ('an empty list', BOTH, "check(found, 'getRequests", "check(True, 'getRequests", f'{WRONG} -k nothing'),
     ('items with other keys', BOTH, ' and item.keys() == found[0].keys()', '', f'{ITEMS} -k same'),
-    ('items in another order', BOTH, '{key: item[key] for key in found[0]}', 'item', 'test_input.py -k any_order'),
-    ('items with no file', BOTH, " and type(item.get('file')) is str", " and 'file' in item", f'{ITEMS} -k file]'),
-    ('items that JSON does not know', BOTH, 'except (TypeError, ValueError) as error:\n        sys.exit(f\'get',
+    ('items in another order', BOTH, '{key: item[key] for key in found[0]}', 'item',
+     'test_input.py -k any_order'),
+    ('items with no file', BOTH, " and type(item.get('file')) is str", " and 'file' in item",
+     f'{ITEMS} -k file]'),
+    ('items that JSON does not know', BOTH,
+     'except (TypeError, ValueError) as error:\n        sys.exit(f\'get',
      'except ValueError as error:\n        sys.exit(f\'get', f'{ITEMS} -k set]'),
     ('items that are no number', BOTH, 'allow_nan=False', 'allow_nan=True', f'{ITEMS} -k float]'),
-    ('names that differ in case', BOTH, "item['file'].casefold() if fine", "item['file'] if fine", f'{NAMES} -k PNG'),
+    ('names that differ in case', BOTH, "item['file'].casefold() if fine", "item['file'] if fine",
+     f'{NAMES} -k PNG'),
     ('a name twice', BOTH, 'check(name not in names and ', 'check(', f'{NAMES} -k PNG'),
     ('name of the index', BOTH, '{INDEX, log.name}', '{log.name}', f'{NAMES} -k chips.csv]'),
     ('name of the log', BOTH, '{INDEX, log.name}', '{INDEX}', f'{NAMES} -k Log.csv'),
@@ -452,7 +483,8 @@ MUTANTS = [
      'test_start.py::test_no_access_is_one_sentence_and_leaves_no_folder'),
     ('words of the client', BOTH, "'Call with project=',", "'Call it with project=',",
      'test_start.py::test_no_access_is_one_sentence_and_leaves_no_folder'),
-    ('PROCESSES of any kind', BOTH, 'check(type(PROCESSES) is int and 0 < PROCESSES <', 'check(-99 < int(PROCESSES) <',
+    ('PROCESSES of any kind', BOTH, 'check(type(PROCESSES) is int and 0 < PROCESSES <',
+     'check(-99 < int(PROCESSES) <',
      f'{WRONG} -k PROCESSES'),
     ('too many PROCESSES', BOTH, 'if PROCESSES > 40:', 'if False:', 'test_start.py -k than_a_quota'),
     # the report
@@ -474,20 +506,23 @@ MUTANTS = [
 def attempt(scripts, old, new, tests):
     """Returns how pytest ends with a fault, 0 if it isn't noticed, and the error that it shows."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns('.git', '__pycache__'))
+        copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns('.git',
+     '__pycache__'))
         for script in scripts:
             text = (copy / script).read_text('utf-8')
             if text.count(old) != 1:
                 sys.exit(f'{script} has {old!r} {text.count(old)} times, not once')
             (copy / script).write_text(text.replace(old, new), 'utf-8')
             ast.parse(text.replace(old, new))  # what Python can't read is noticed by any test
-        command = [sys.executable, '-m', 'pytest', '-x', '-q', '-n', '0', '-p', 'no:cacheprovider', f'--basetemp={folder}/t']
+        command = [sys.executable, '-m', 'pytest', '-x', '-q', '-n', '0', '-p', 'no:cacheprovider',
+     f'--basetemp={folder}/t']
         try:
             done = subprocess.run([*command, *shlex.split(tests)], cwd=copy / 'tests', capture_output=True,
                                   text=True, timeout=LIMIT)
         except subprocess.TimeoutExpired:
             return 'timeout', ''
-        return done.returncode, ' '.join(re.findall('(?m)^E  +(.*)', done.stdout)[:1])[:150] or done.stdout[-300:]
+        return done.returncode, ' '.join(re.findall('(?m)^E  +(.*)',
+     done.stdout)[:1])[:150] or done.stdout[-300:]
 
 
 def main():
@@ -500,7 +535,8 @@ def main():
         began = time.time()
         status, error = attempt(scripts, old, old if original else new, tests)
         known = {0: 'SURVIVED', 1: 'noticed', 'timeout': f'noticed: no end in {LIMIT} s'}
-        print(f'{name}: {known.get(status, "NO SUCH TEST")}, {time.time() - began:.0f} s: {error}', flush=True)
+        print(f'{name}: {known.get(status, "NO SUCH TEST")}, {time.time() - began:.0f} s: {error}',
+     flush=True)
         if status not in (1, 'timeout'):
             survivors.append(f'{name}{": accepted, as " * bool(reason)}{"".join(reason)}')
     print(f'{len(survivors)} survived:', *survivors, sep='\n')

@@ -83,7 +83,7 @@ def test_own_points(folder):
     (folder.path / 'points.csv').write_bytes(
         '\ufeffid,name,lon,lat\r\nplot 1,x,-105.5,39.0\r\nA/B,"y, z",-104.1,38.5\r\nÑ-7.b,,-108.2,37.3\r\n'
         '.5,,-105.6,39.1\r\nCON,,-105.7,39.2\r\naux.2,,-1.057e2,39.3\r\n'.encode())
-    folder.edit('chips.py', POINTS='points.csv', SIZE=32).run('chips.py')
+    folder.edit('chips.py', POINTS='points.csv', POINTS_PER_ECOREGION=1, SIZE=32).run('chips.py')
     rows = folder.table('chips/chips.csv')
     assert list(rows[0]) == ['file', 'id', 'longitude', 'latitude', 'name', 'crs']
     assert [row['file'] for row in rows] == ['plot_1.png', 'A_B.png', 'Ñ-7.b.png', '_.5.png', '_CON.png', '_aux.2.png']

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from conftest import HERE, Folder, said
+from conftest import HANG, HERE, Folder, said
 
 CHIPS = dict(POINTS_PER_ECOREGION=5, SIZE=16)
 SERIES = dict(COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-03-01')
@@ -62,7 +62,7 @@ def test_help_is_the_docstring_and_unknown_arguments_are_refused(folder, standin
 @BOTH
 def test_no_access_is_one_sentence_and_leaves_no_folder(folder, standin, script, option, words):
     standin.set(**{option: True})
-    line, = said(folder.run(script, status=1, seconds=30))
+    line, = said(folder.run(script, status=1))
     assert line.count(words) == 1
     assert sorted(path.name for path in folder.path.iterdir()) == ['chips.py', 'timeseries.py']
 
@@ -82,7 +82,7 @@ def test_a_slow_list_is_announced_and_waited_for(folder, standin):
     assert [run.stderr.readline() for _ in range(2)] == [
         'Signing in to Earth Engine.\n', 'Asking Earth Engine for the list of items.\n']
     assert 'compute' not in standin.counts()['requests']  # these have not been answered yet
-    out, err = run.communicate(timeout=240)
+    out, err = run.communicate(timeout=HANG)
     assert run.returncode == 0 and standin.counts()['requests']['compute'] == {'200': 2}
 
 
@@ -153,7 +153,7 @@ def test_names_that_the_terminal_cannot_show(folder, standin, encoding):
 
 def test_standard_error_that_is_closed(folder, standin):
     folder.edit('chips.py', **CHIPS)
-    done = subprocess.run('python chips.py 2>&-', shell=True, cwd=folder.path, env=standin.environ, timeout=60)
+    done = subprocess.run('python chips.py 2>&-', shell=True, cwd=folder.path, env=standin.environ, timeout=HANG)
     assert done.returncode == 0 and len(folder.files('chips')) == 21
 
 
