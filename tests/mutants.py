@@ -7,9 +7,12 @@
 Run by hand: a test that lets a fault through is to be mended, or it is said here why none can notice.
 """
 import ast
+import contextlib
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -505,7 +508,7 @@ MUTANTS = [
 
 def attempt(scripts, old, new, tests):
     """Returns how pytest ends with a fault, 0 if it isn't noticed, and the error that it shows."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns('.git',
      '__pycache__'))
         for script in scripts:
@@ -515,14 +518,16 @@ def attempt(scripts, old, new, tests):
             (copy / script).write_text(text.replace(old, new), 'utf-8')
             ast.parse(text.replace(old, new))  # what Python can't read is noticed by any test
         command = [sys.executable, '-m', 'pytest', '-x', '-q', '-n', '0', '-p', 'no:cacheprovider',
-     f'--basetemp={folder}/t']
+                   f'--basetemp={folder}/t', *shlex.split(tests)]
         try:
-            done = subprocess.run([*command, *shlex.split(tests)], cwd=copy / 'tests', capture_output=True,
-                                  text=True, timeout=LIMIT)
+            done = subprocess.run(command, cwd=copy / 'tests', capture_output=True, text=True, timeout=LIMIT)
         except subprocess.TimeoutExpired:
+            for link in Path('/proc').glob('[0-9]*/cwd'):  # what the tests had started
+                with contextlib.suppress(OSError):
+                    if os.readlink(link).startswith(folder):
+                        os.kill(int(link.parent.name), signal.SIGKILL)
             return 'timeout', ''
-        return done.returncode, ' '.join(re.findall('(?m)^E  +(.*)',
-     done.stdout)[:1])[:150] or done.stdout[-300:]
+        return done.returncode, ' '.join(re.findall('(?m)^E  +(.*)', done.stdout)[:1])[:150] or done.stdout[-300:]
 
 
 def main():
