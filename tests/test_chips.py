@@ -310,10 +310,11 @@ def test_a_period_between_two_images_has_none(folder):
     assert f'1 nothing: no image with R, G, B between {start} and {end}' in folder.run('chips.py', status=1)
 
 
-def test_images_beside_the_middle_are_seen_too(folder):
-    """A chip across the edge of a tile has the pixels of all tiles around."""
-    edge = -105.25 + 0.0005, 40.0 + 0.0005
-    write_points(folder, edge).edit('chips.py', SCALE=8).run('chips.py')
+@pytest.mark.parametrize('place', [(-105.25 + 0.0005, 40.0 + 0.0005), (-105.25 + 0.0075, 40.0 + 0.0058)])
+def test_images_beside_the_middle_are_seen_too(folder, place):
+    """A chip across the edge of a tile has the pixels of all tiles around, also 640 m from the edge,
+    where SIZE metres reach none of them; each has 300 m of the next."""
+    write_points(folder, place).edit('chips.py', SCALE=8).run('chips.py')
     row, = folder.table('chips/chips.csv')
     assert alike(picture(folder, row), expected(row, 256, 8)[..., :3]) > 0.99
 
