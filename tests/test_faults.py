@@ -525,6 +525,7 @@ def test_pictures_with_alpha_or_without(folder, standin, alpha):
         image = Image.open(folder.path / 'chips' / row['file'])
         assert image.mode == ('RGBA' if alpha == 'always' else 'RGB')
         assert (np.array(image)[..., :3] == expected(row, 16, 1)[..., :3]).mean() > 0.99
+        assert (np.array(image)[..., 3:] == 255).all()
 
 
 def test_one_file_an_item(folder):
