@@ -381,7 +381,7 @@ def test_what_does_not_exist_is_asked_for_once(folder, standin):
     """Though an id that has expired has the same status."""
     words = "Image.load: Image asset 'a/b' not found (does not exist or caller does not have access)."
     standin.set(broken='1/8', broken_status=404, broken_text=words)
-    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).run('chips.py', status=1)
+    printed = hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).run('chips.py', status=1)
     assert f'1 failed: {words}' in printed and standin.counts()['requests']['pixels'] == {'200': 7, '404': 1}
 
 

@@ -194,7 +194,7 @@ def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, l
     calm = new_folder()
     calm.edit('timeseries.py', **few).run('timeseries.py')
     standin.set(behaviour={'max_images': limit, 'max_images_status': status, 'max_images_text': text})
-    folder.edit('timeseries.py', **few).run('timeseries.py')
+    hasten(folder).edit('timeseries.py', **few).run('timeseries.py')
     assert folder.files('timeseries') == calm.files('timeseries')
     compare(folder, units(['Suriname']), days_between('2003-01-01', '2008-01-01'))
 
