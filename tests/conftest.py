@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-HANG = 240  # seconds after which a run hangs, on however slow a machine
+LIMIT = 240  # seconds until a run is given up; far more than any needs, as the machine may be busy
 sys.path.insert(0, str(HERE / 'standin'))
 from launch import DEFAULTS, StandIn  # noqa: E402
 
@@ -49,7 +49,7 @@ class Folder:
             [sys.executable, *command], cwd=self.path, env=self.standin.environ, text=True,
             errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
-    def run(self, *command, status=0, seconds=HANG):
+    def run(self, *command, status=0, seconds=LIMIT):
         """Runs python with this command, checks the exit status, returns what it printed."""
         child = self.start(*command)
         try:

@@ -12,7 +12,7 @@ import pandas
 import pytest
 from PIL import Image
 
-from conftest import DEFAULTS, HANG, Folder, hasten, said
+from conftest import DEFAULTS, LIMIT, Folder, hasten, said
 from test_chips import expected, write_points
 
 # tiny chips, and tries that don't make the test long: a user may set these as well
@@ -148,7 +148,7 @@ def test_an_outage_is_survived(folder, standin):
         assert run.poll() is None
         time.sleep(0.1)
     standin.set(**DEFAULTS)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '20 of 20' in err and 'Nothing came in this round' in err
 
 
@@ -173,7 +173,7 @@ def test_pauses_begin_anew_after_a_round_that_brought_something(folder, standin)
     wait_for_the_pause()
     (folder.path / 'down').unlink()
     rest = run.stderr.read()
-    assert run.wait(HANG) == 0 and '20 of 20' in rest and 'Nothing came in this round' not in rest
+    assert run.wait(LIMIT) == 0 and '20 of 20' in rest and 'Nothing came in this round' not in rest
 
 
 def test_a_permanent_error_is_asked_for_once_a_run(folder, standin):

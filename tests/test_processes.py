@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import DEFAULTS, HANG, Folder, alive, said
+from conftest import DEFAULTS, LIMIT, Folder, alive, said
 
 CHIPS = dict(POINTS_PER_ECOREGION=60, SIZE=32, PROCESSES=8)
 SLOW = dict(POINTS_PER_ECOREGION=100, SIZE=8, PROCESSES=3)
@@ -17,7 +17,7 @@ SIGNALS = pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signa
 AROUND = '    around = '
 
 
-def wait_for_files(folder, number, seconds=HANG):
+def wait_for_files(folder, number, seconds=LIMIT):
     """Waits until a run has that many results."""
     for _ in range(seconds * 50):
         if (folder.path / 'chips').is_dir() and len(list((folder.path / 'chips').glob('*.png'))) >= number:
@@ -55,7 +55,7 @@ def test_killed_worker(folder, calm, standin, method):
     run = folder.edit('chips.py', **CHIPS).start('chips.py')
     wait_for_files(folder, 5)
     os.kill(random.choice(workers(run.pid)), signal.SIGKILL)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert 'Traceback' not in err and not alive(run.pid)
     assert run.returncode == 0 and err.count('A process was killed') == 1
     assert folder.files('chips') == calm
@@ -98,7 +98,7 @@ def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
         time.sleep(dice.uniform(0, 0.08))
         if found[0] in workers(run.pid):  # a tracker or a forkserver is just one when it begins
             os.kill(found[0], signal.SIGKILL)
-        out, err = run.communicate(timeout=HANG)
+        out, err = run.communicate(timeout=LIMIT)
         assert run.returncode == 0, err
         assert '8 of 8' in err and 'Traceback' not in err and not alive(run.pid)
 
@@ -111,7 +111,7 @@ def test_a_round_that_is_stuck_is_begun_anew(folder, standin):
     run = folder.start('chips.py')
     wait_for_files(folder, 3)
     os.kill(workers(run.pid)[0], signal.SIGSTOP)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '20 of 20' in err and err.count('is stuck') == 1 and not alive(run.pid)
 
 
@@ -149,7 +149,7 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     run = folder.edit('chips.py', **SLOW).start('chips.py')
     wait_for_files(folder, 1)
     interrupt(run, number)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == status and not alive(run.pid)
     there = len(list((folder.path / 'chips').glob('*.png')))
     line, = said(err)
@@ -174,7 +174,7 @@ def test_a_signal_while_the_workers_start(folder, standin, method, number, statu
             time.sleep(0.2)
             if run.poll() is not None:
                 break
-        out, err = run.communicate(timeout=HANG)
+        out, err = run.communicate(timeout=LIMIT)
         assert not alive(run.pid) and run.returncode == status
         assert said(err) == ['Stopped: 0 of 400 are there. Run it again to go on.'], err
         for path in (folder.path / 'chips').iterdir():
@@ -189,7 +189,7 @@ def test_a_signal_while_the_list_is_asked_for(folder, standin, number, status):
         time.sleep(0.02)
     time.sleep(0.5)
     interrupt(run, number)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == status and said(err) == ['Stopped. Run it again to go on.']
     assert 'compute' not in standin.counts()['requests']  # it did not wait for the answer
 
@@ -202,7 +202,7 @@ def test_a_signal_that_the_shell_has_switched_off_stays_so(folder, standin):
         'os.execv(sys.executable, [sys.executable, "chips.py"])')
     wait_for_files(folder, 1)
     interrupt(run, signal.SIGINT)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '20 of 20' in err
 
 
@@ -212,7 +212,7 @@ def test_killed_parent_leaves_no_process(folder, standin, method):
     run = folder.edit('chips.py', **SLOW).start('chips.py')
     wait_for_files(folder, 1)
     os.kill(run.pid, signal.SIGKILL)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert not alive(run.pid) and not said(err)
 
 
@@ -233,7 +233,7 @@ def test_killed_at_random_moments(folder, calm, standin, long):
                 os.killpg(run.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        out, err = run.communicate(timeout=HANG)
+        out, err = run.communicate(timeout=LIMIT)
         assert 'Traceback' not in err
         assert not alive(run.pid)
         if turn % 5 == 4:  # begin again, so that there is something to kill
@@ -254,7 +254,7 @@ def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standi
     run = folder.start('chips.py')
     wait_for_files(folder, 1)
     folder.edit('chips.py', MAX=100)
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 1 and 'chips.py was edited' in err and 'Traceback' not in err
     standin.set(**DEFAULTS)
     folder.edit('chips.py', MAX=255).run('chips.py')
@@ -270,7 +270,7 @@ def test_two_runs_at_once(folder, calm, standin):
     first = folder.edit('chips.py', **CHIPS).start('chips.py')
     wait_for_files(folder, 5)
     assert said(folder.run('chips.py', status=1)) == ['chips: another run is at work here.']
-    first.communicate(timeout=HANG)
+    first.communicate(timeout=LIMIT)
     assert first.returncode == 0 and folder.files('chips') == calm
 
 
@@ -350,5 +350,5 @@ def test_standard_error_on_a_full_disk(folder, disk):
     subprocess.run(['dd', 'if=/dev/zero', f'of={disk}/fill'], stderr=subprocess.DEVNULL)
     with open(disk / 'err.txt', 'w') as err:
         subprocess.run(['python', 'chips.py'], cwd=folder.path, env=folder.standin.environ, stderr=err,
-                       timeout=HANG)
+                       timeout=LIMIT)
     assert len(folder.files('chips')) == 9

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import HANG
+from conftest import LIMIT
 
 pytest.importorskip('ray')
 
@@ -62,7 +62,7 @@ def workers(address):
 def begin(folder, number):
     """Starts chips.py and waits for so many chips more."""
     there = len(list(folder.path.glob('chips/*.png')))
-    run, end = folder.start(*MAIN), time.time() + HANG
+    run, end = folder.start(*MAIN), time.time() + LIMIT
     while len(list(folder.path.glob('chips/*.png'))) < there + number and time.time() < end:
         time.sleep(0.02)
     return run
@@ -79,11 +79,11 @@ def test_a_broken_off_run_and_a_killed_worker_leave_the_same_files(cluster, new_
         run = begin(cluster, 3)
         nodes.update(node for _, node in workers(ray['RAY_ADDRESS']))
         run.send_signal(number)
-        err = run.communicate(timeout=HANG)[1]
+        err = run.communicate(timeout=LIMIT)[1]
         assert run.returncode == status and 'Stopped: ' in err and 'Traceback' not in err
         ended = time.time()
         while workers(ray['RAY_ADDRESS']):  # Ray ends them when it has noticed
-            assert time.time() < ended + HANG
+            assert time.time() < ended + LIMIT
             time.sleep(0.1)
     assert len(nodes) == 2
 
@@ -91,7 +91,7 @@ def test_a_broken_off_run_and_a_killed_worker_leave_the_same_files(cluster, new_
     run = begin(cluster, 3)
     os.kill(workers(ray['RAY_ADDRESS'])[0][0], signal.SIGKILL)
     standin.set(latency='')
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '80 of 80' in err, err
     assert cluster.files('chips') == calm.files('chips')
     # the parent and each worker of two rounds started Earth Engine, once

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from conftest import HANG, HERE, Folder, said
+from conftest import LIMIT, HERE, Folder, said
 
 CHIPS = dict(POINTS_PER_ECOREGION=5, SIZE=16)
 SERIES = dict(COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-03-01')
@@ -82,7 +82,7 @@ def test_a_slow_list_is_announced_and_waited_for(folder, standin):
     assert [run.stderr.readline() for _ in range(2)] == [
         'Signing in to Earth Engine.\n', 'Asking Earth Engine for the list of items.\n']
     assert 'compute' not in standin.counts()['requests']  # these have not been answered yet
-    out, err = run.communicate(timeout=HANG)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and standin.counts()['requests']['compute'] == {'200': 2}
 
 
@@ -153,7 +153,7 @@ def test_names_that_the_terminal_cannot_show(folder, standin, encoding):
 
 def test_standard_error_that_is_closed(folder, standin):
     folder.edit('chips.py', **CHIPS)
-    done = subprocess.run('python chips.py 2>&-', shell=True, cwd=folder.path, env=standin.environ, timeout=HANG)
+    done = subprocess.run('python chips.py 2>&-', shell=True, cwd=folder.path, env=standin.environ, timeout=LIMIT)
     assert done.returncode == 0 and len(folder.files('chips')) == 21
 
 
