@@ -1,4 +1,5 @@
 """What chips.py leaves in its folder, compared with the closed formulas of the stand-in's datasets."""
+import datetime
 import io
 import types
 
@@ -57,6 +58,14 @@ def write_points(folder, *places):
     return folder.edit('chips.py', POINTS='points.csv')
 
 
+def flights(place):
+    """{year: day on which NAIP flew a place in Colorado, in colour}."""
+    i, j = (int(angle // datasets.QUARTER) for angle in place)
+    whole = {year: [scene for scene in datasets.naip_scenes(i, j, year) if 'B' in scene.bands][0]
+             for year in (2009, 2011, 2013, 2015, 2017)}
+    return {year: datasets.date_of(scene.start // datasets.DAY) for year, scene in whole.items()}
+
+
 def sentinel(scene, lon, lat, bands, clear=False):
     """What a scene shows of some places; NaN where it doesn't, if clear also where clouds are."""
     def layer(band):
@@ -97,7 +106,7 @@ def test_chips_show_the_place_they_are_named_for(folder):
 
 def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(folder, new_folder):
     folder.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2)
-    folder.run('chips.py')
+    folder.run('chips.py', '--first', '1')  # what counts is the list
     rows = folder.table('chips/chips.csv')
     shapes = {}
     for eco_id, (name, *_), shape in datasets.ECOREGIONS:
@@ -119,19 +128,19 @@ def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(fold
     assert len({*hundreds}) == 10
 
     same, other = new_folder(), new_folder()
-    same.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2).run('chips.py')
-    other.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2, SEED=1).run('chips.py')
-    assert same.files('chips') == folder.files('chips')
+    same.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2).run('chips.py', '--first', '1')
+    other.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2, SEED=1).run('chips.py', '--first', '1')
+    assert same.table('chips/chips.csv') == rows
     assert other.table('chips/chips.csv') != rows
 
 
 def test_points_do_not_depend_on_the_order_in_which_they_come(folder, new_folder, standin):
     few = dict(POINTS_PER_ECOREGION=5, FORMAT='npy', SIZE=2)
-    folder.edit('chips.py', **few).run('chips.py')
+    folder.edit('chips.py', **few).run('chips.py', '--first', '1')
     standin.set(behaviour='sample_order=shuffled')
     other = new_folder()
-    other.edit('chips.py', **few).run('chips.py')
-    assert other.files('chips') == folder.files('chips')
+    other.edit('chips.py', **few).run('chips.py', '--first', '1')
+    assert other.files('chips')['chips.csv'] == folder.files('chips')['chips.csv']
 
 
 def test_an_ecoregion_that_is_too_small_gives_what_it_has_and_each_run_says_so(folder):
@@ -144,6 +153,37 @@ def test_an_ecoregion_that_is_too_small_gives_what_it_has_and_each_run_says_so(f
         for name, count in few.items():
             assert printed.count(f'Warning: {name} has {count} points, not 3.') == 1
         assert printed.count('Warning') == len(few)
+
+
+def test_places_in_no_ecoregion_are_left_out(folder):
+    """The stand-in knows no ecoregion of the west of Utah."""
+    folder.edit('chips.py', REGION={'ADM1_NAME': 'Utah'}, POINTS_PER_ECOREGION=5, SIZE=8).run('chips.py')
+    rows = folder.table('chips/chips.csv')
+    assert [row['ECO_ID'] for row in rows] == ['430'] * 5
+    assert all(-112 <= float(row['longitude']) <= -109 for row in rows)
+
+
+def test_random_points_in_the_south(folder):
+    """REGION_TABLE may be any table: here REGION is an ecoregion of Brazil."""
+    folder.edit('chips.py', REGION_TABLE='RESOLVE/ECOREGIONS/2017', REGION={'ECO_ID': 491}, SPACING=1000,
+                POINTS_PER_ECOREGION=2, COLLECTION='COPERNICUS/S2_SR_HARMONIZED', START='2023-07-01',
+                END='2023-07-06', BANDS=['B4'], FORMAT='tif', SCALE=10, SIZE=8).run('chips.py')
+    rows = folder.table('chips/chips.csv')
+    assert [row['crs'] for row in rows] == ['EPSG:32723'] * 2
+    for row in rows:
+        with rasterio.open(folder.path / 'chips' / row['file']) as image:
+            assert image.crs.to_string() == 'EPSG:32723'
+
+
+@pytest.mark.parametrize('constants,fine', [  # 47.8, 50.1, 47.8 and 50.3 MB with the masks
+    (dict(SIZE=2890), True), (dict(SIZE=2960), False),
+    (dict(SIZE=3540, BANDS=['R', 'N'], FORMAT='tif'), True),
+    (dict(SIZE=3630, BANDS=['R', 'N'], FORMAT='tif'), False)])
+def test_size_limit_of_48_mb(folder, constants, fine):
+    """That of the service, by its documentation; the stand-in's is the 32 that some have met."""
+    folder.edit('chips.py', **constants)
+    printed = folder.run('-c', 'import chips; chips.check_constants()', status=not fine)
+    assert ('so lower SIZE' in printed) != fine
 
 
 @pytest.mark.parametrize('form', ['tif', 'npy', 'jpg'])
@@ -246,10 +286,7 @@ def test_sentinel_2_comes_pixel_for_pixel(folder):
 
 def test_the_newest_image_from_start_to_before_end_is_on_top_whatever_the_order(folder, standin):
     """Also with an image on START itself, and one on END, to the day."""
-    i, j = (int(angle // datasets.QUARTER) for angle in MIDDLE)
-    whole = {year: [scene for scene in datasets.naip_scenes(i, j, year) if 'B' in scene.bands][0]
-             for year in (2009, 2011, 2013, 2015, 2017)}
-    days = {year: datasets.date_of(scene.start // datasets.DAY) for year, scene in whole.items()}
+    days = flights(MIDDLE)
     for order in 'time', 'reversed':
         standin.set(behaviour=f'collection_order={order}')
         for start, end, shown in (
@@ -266,10 +303,19 @@ def test_the_newest_image_from_start_to_before_end_is_on_top_whatever_the_order(
             assert alike(found, expected(row, 8, 1, shown or 2015)[..., :3]) == 1
 
 
-def test_images_beside_the_middle_are_seen_too(folder):
-    """A chip across the edge of a tile has the pixels of all tiles around."""
-    edge = -105.25 + 0.0005, 40.0 + 0.0005
-    write_points(folder, edge).edit('chips.py', SCALE=8).run('chips.py')
+def test_a_period_between_two_images_has_none(folder):
+    """It begins on the day after one and ends on that of the next."""
+    days = flights(MIDDLE)
+    start, end = str(days[2015] + datetime.timedelta(1)), str(days[2017])
+    write_points(folder, MIDDLE).edit('chips.py', SIZE=8, START=start, END=end)
+    assert f'1 nothing: no image with R, G, B between {start} and {end}' in folder.run('chips.py', status=1)
+
+
+@pytest.mark.parametrize('place', [(-105.25 + 0.0005, 40.0 + 0.0005), (-105.25 + 0.0075, 40.0 + 0.0058)])
+def test_images_beside_the_middle_are_seen_too(folder, place):
+    """A chip across the edge of a tile has the pixels of all tiles around, also 640 m from the edge,
+    where SIZE metres reach none of them; each has 300 m of the next."""
+    write_points(folder, place).edit('chips.py', SCALE=8).run('chips.py')
     row, = folder.table('chips/chips.csv')
     assert alike(picture(folder, row), expected(row, 256, 8)[..., :3]) > 0.99
 

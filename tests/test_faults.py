@@ -1,16 +1,19 @@
 """A service that refuses, stalls and breaks: nothing lost, nothing half done, nothing hangs."""
 import collections
+import functools
 import http.server
 import json
 import re
 import threading
 import time
 
+import numpy as np
 import pandas
 import pytest
+from PIL import Image
 
 from conftest import BRIEF, DEFAULTS, LIMIT, Folder, hasten, said
-from test_chips import write_points
+from test_chips import expected, write_points
 
 # tiny chips, and tries that don't make the test long: a user may set these as well
 MANY = dict(SIZE=8, DEADLINE=3, PROCESSES=25)
@@ -68,14 +71,14 @@ FEW = {'chips.py': dict(POINTS_PER_ECOREGION=4, SIZE=16, FORMAT='tif', DEADLINE=
 
 @pytest.fixture(scope='module')
 def calm(server, tmp_path_factory):
-    """The files of runs of FEW that nothing disturbs."""
-    server.set(**DEFAULTS)
-    found = {}
-    for script, constants in FEW.items():
+    """Gives the files of a run of FEW that nothing disturbs."""
+    @functools.cache
+    def files(script):
+        server.set(**DEFAULTS)
         folder = Folder(tmp_path_factory.mktemp('calm'), server)
-        folder.edit(script, **constants).run(script)
-        found[script] = folder.files(script.removesuffix('.py'))
-    return found
+        folder.edit(script, **FEW[script]).run(script)
+        return folder.files(script.removesuffix('.py'))
+    return files
 
 
 @pytest.mark.parametrize('script', FEW)
@@ -84,14 +87,16 @@ def calm(server, tmp_path_factory):
     '408', '409', '429', '499', '500', '502', '504', 'capacity', 'aggregations', 'eof',
     'truncate-chunked', 'unframed', 'drip', 'html', 'json', 'junk', 'empty', '401',
     'rate403', 'reason403', 'page403', 'expired', 'gzip', 'cut-gzip'])
-def test_each_fault_is_survived(folder, calm, standin, kind, script):
+def test_each_fault_is_survived(folder, calm, standin, kind, script, **behaviour):
+    files = calm(script)
     hasten(folder).edit(script, **FEW[script])
     # three refusals of a token in a row are final, and each stall costs a DEADLINE
     share = 0.1 if kind in ('401', 'stall', 'drip') else 0.3
-    standin.set(faults=f'create={share},pixels={share},table={share},compute={share}', fault_kinds=kind, stall=3)
+    standin.set(faults=f'create={share},pixels={share},table={share},compute={share}', fault_kinds=kind, stall=3,
+                behaviour=behaviour)
     folder.run(script)
     assert standin.counts()['faults']
-    assert folder.files(script.removesuffix('.py')) == calm[script]
+    assert folder.files(script.removesuffix('.py')) == files
     if kind in ('stall', 'drip'):
         host = 'earthengine-highvolume.googleapis.com'
         assert f'no answer from {host} in 1 seconds (DEADLINE)' in str(folder.log(script.removesuffix('.py')))
@@ -100,8 +105,7 @@ def test_each_fault_is_survived(folder, calm, standin, kind, script):
 @pytest.mark.parametrize('status', [429, 500])
 @pytest.mark.parametrize('kind', ['capacity', 'aggregations'])
 def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, calm, standin, kind, status):
-    standin.set(behaviour={'capacity_status': status})
-    test_each_fault_is_survived(folder, calm, standin, kind, 'chips.py')
+    test_each_fault_is_survived(folder, calm, standin, kind, 'chips.py', capacity_status=status)
 
 
 def test_ids_that_expire_at_once_are_asked_for_anew(folder, standin):
@@ -150,19 +154,17 @@ def test_an_outage_is_survived(folder, standin):
 
 def test_pauses_begin_anew_after_a_round_that_brought_something(folder, standin):
     """Two outages, and one pause would not do for both."""
-    standin.set(latency='pixels=0.2')
+    standin.set(latency='pixels=0.4')
     hasten(folder).replace('chips.py', 'tries=20', 'tries=1')
     folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, PAUSES=[0.1])
     folder.replace('chips.py', '    around = ', """    if pathlib.Path('down').exists():
         raise ConnectionError('an outage')
     around = """)
     (folder.path / 'down').touch()
-    run, log = folder.start('chips.py'), folder.path / 'chips' / 'log.csv'
+    run = folder.start('chips.py')
 
     def wait_for_the_pause():
-        while not log.exists() or 'again' not in log.read_text() or time.time() - log.stat().st_mtime < 1.5:
-            assert run.poll() is None, run.communicate()
-            time.sleep(0.1)
+        assert any('Nothing came in this round' in line for line in run.stderr)
     wait_for_the_pause()
     (folder.path / 'down').unlink()
     while not len(list((folder.path / 'chips').glob('*.png'))) > 3:
@@ -170,8 +172,8 @@ def test_pauses_begin_anew_after_a_round_that_brought_something(folder, standin)
     (folder.path / 'down').touch()
     wait_for_the_pause()
     (folder.path / 'down').unlink()
-    out, err = run.communicate(timeout=LIMIT)
-    assert run.returncode == 0 and '20 of 20' in err and err.count('Nothing came in this round') == 2
+    rest = run.stderr.read()
+    assert run.wait(LIMIT) == 0 and '20 of 20' in rest and 'Nothing came in this round' not in rest
 
 
 def test_a_permanent_error_is_asked_for_once_a_run(folder, standin):
@@ -181,6 +183,7 @@ def test_a_permanent_error_is_asked_for_once_a_run(folder, standin):
         standin.reset()
         printed = folder.run('chips.py', status=1)
         assert re.search(r'5 failed: User memory limit exceeded. \(.*, ...\)', printed)
+        assert re.search(r'\b35/40 \[.*5 failed', printed)  # by the bar
         assert 'Run it again to try these again; chips/log.csv tells of each try.' in printed
     counts = standin.counts()
     assert sum(counts['requests']['create'].values()) == 5
@@ -234,6 +237,23 @@ def test_reasons_that_differ_in_an_id_or_a_number_are_told_as_one(folder):
     around = """)
     told = said(folder.run('chips.py', status=1))
     assert len(told) == 3 and re.match(r"27 failed: No. (\d+): 'place \1' is odd. \(chip_", told[1])
+
+
+def test_frequent_reasons_are_told_first(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8)
+    folder.replace('chips.py', '    around = ', """    check(index % 5, 'a rare one')
+    check(False, 'what most have')
+    around = """)
+    told = said(folder.run('chips.py', status=1))
+    assert told[1].startswith('16 failed: what most have') and told[2].startswith('4 failed: a rare one')
+
+
+def test_a_long_error_is_cut_and_told_in_a_line(folder, standin):
+    standin.set(broken='1/8', broken_text='Not\ntoday.  ' * 500)
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).run('chips.py', status=1)
+    line, = [line for line in said(printed) if line.startswith('1 failed: Not today. Not today. Not')]
+    row, = [row for row in folder.log('chips') if row['outcome'] == 'failed']
+    assert len(line) < 1100 > len(row['why'])
 
 
 def test_more_kinds_of_reasons_than_are_told(folder):
@@ -334,6 +354,149 @@ def test_rows_that_are_missing_are_asked_for_again(folder, standin):
     assert standin.counts()['faults']['table']
     assert {body.count(b'\n') for name, body in folder.files('timeseries').items()
             if name != 'regions.csv'} == {5}
+    assert 'again' not in str(outcomes(folder, 'timeseries').values())  # but in the same round
+
+
+@pytest.mark.parametrize('form', ['png', 'jpg'])
+def test_half_a_picture_is_asked_for_again(folder, standin, form):
+    """It is whole as an answer, but its end is missing."""
+    standin.set(faults='pixels=0.4', fault_kinds='half')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=16, FORMAT=form).run('chips.py')
+    assert standin.counts()['faults']['pixels']
+    for row in folder.table('chips/chips.csv'):
+        image = Image.open(folder.path / 'chips' / row['file'])
+        image.load()  # raises where a part is missing
+        assert image.size == (16, 16)
+
+
+def test_an_error_that_is_cut_off_is_asked_for_again(folder, standin):
+    """With nothing that tells where it ends but its own form; what is told is all of it."""
+    standin.set(broken='3/8', broken_text='Too many pixels.', faults='pixels=0.6', fault_kinds='unframed')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8)
+    told = said(folder.run('chips.py', status=1))
+    assert standin.counts()['faults']['pixels']
+    assert [line.split(' (')[0] for line in told if 'failed' in line] == ['3 failed: Too many pixels.']
+
+
+def test_what_does_not_exist_is_asked_for_once(folder, standin):
+    """Though an id that has expired has the same status."""
+    words = "Image.load: Image asset 'a/b' not found (does not exist or caller does not have access)."
+    standin.set(broken='1/8', broken_status=404, broken_text=words)
+    printed = hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).run('chips.py', status=1)
+    assert f'1 failed: {words}' in printed and standin.counts()['requests']['pixels'] == {'200': 7, '404': 1}
+
+
+@pytest.mark.parametrize('how', ['chunked', 'gzip'])
+def test_answers_in_chunks_or_compressed(folder, standin, how):
+    standin.set(**{how: 1})
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
+    assert standin.counts()['requests']['pixels'] == {'200': 4}
+
+
+def test_tries_follow_each_other_with_a_growing_delay(folder, standin):
+    """Six of them, 0.1 s after the first and 1 s after the sixth, 2.6 in all but for jitter."""
+    standin.set(faults='create=1', fault_kinds='503')
+    write_points(folder, (-105.24, 40.03)).edit('chips.py', SIZE=8)
+    folder.replace('chips.py', 'tries=20', 'tries=7').replace('chips.py', 'jitter=(0, 0.5)', 'jitter=0')
+    folder.run('chips.py', status=1)
+    begun, *_, again = [pandas.Timestamp(row['time']) for row in folder.log('chips')]
+    assert (again - begun).total_seconds() >= 2 and standin.counts()['requests']['create'] == {'503': 7}
+
+
+def test_a_list_of_deprecated_assets_that_does_not_come(folder, standin):
+    """The client asks for it with no limit of its own; here a minute lasts 2 seconds."""
+    standin.set(faults='catalog=1', fault_kinds='stall', stall=600)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
+    folder.replace('chips.py', 'import socket\n', '''import socket
+limit = socket.setdefaulttimeout
+socket.setdefaulttimeout = lambda seconds: limit(seconds / 30)
+''')
+    assert '4 of 4' in folder.run('chips.py')
+
+
+@pytest.mark.parametrize('delay,faults,after', [
+    (0, '', 'time.sleep(2.5)'), (0, 'pixels=0.5', 'time.sleep(2.5)'), (2.5, 'create=0.5', 'pass')])
+def test_a_timer_ends_with_its_request(folder, standin, delay, faults, after):
+    """What is done after an answer, or an error, may take longer than DEADLINE."""
+    standin.set(faults=faults, fault_kinds='reset,503')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, DEADLINE=1)
+    folder.replace('chips.py', 'delay=0.1, backoff=1.6, jitter=(0, 0.5), max_delay=3', f'delay={delay}')
+    folder.replace('chips.py', SENDING, f'{SENDING}\n    {after}').run('chips.py')
+    assert {ends[-1] for ends in outcomes(folder, 'chips').values()} == {'done'}
+    assert 'again' not in str(outcomes(folder, 'chips').values())
+
+
+def test_a_timer_that_rings_late_is_no_failure(folder):
+    """Its item has another turn."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
+    folder.replace('chips.py', '    around = ', """    with contextlib.suppress(FileExistsError):
+        open('rung', 'x').close()
+        raise KeyboardInterrupt
+    around = """)
+    assert '4 of 4' in folder.run('chips.py') and 'again' in str(outcomes(folder, 'chips').values())
+
+
+def test_what_came_is_no_failure_whatever_came_after(folder):
+    """A connection that breaks off when a result is saved."""
+    hasten(folder).replace('chips.py', 'tries=20', 'tries=2')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
+    folder.replace('chips.py', SENDING, f"{SENDING}\n    raise ConnectionError('after that')")
+    printed = folder.run('chips.py')
+    assert '4 of 4' in printed and 'after that' not in printed.split('4 of 4')[-1]
+
+
+def test_a_file_is_there_whole_or_not_at_all(folder):
+    """Where no file can be longer than 20,000 bytes, as on a disk that is full."""
+    write_points(folder, (-105.24, 40.03), (-105.34, 40.03)).edit('chips.py', FORMAT='npy', SIZE=100)
+    printed = folder.run('-c', 'import os, resource, sys; '
+                         'resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY)); '
+                         'os.execv(sys.executable, [sys.executable, "chips.py"])', status=1)
+    assert re.search(r'2 failed: .*File too large', printed) and list(folder.files('chips')) == ['chips.csv']
+    folder.run('chips.py')
+    assert sorted(path.name for path in (folder.path / 'chips').iterdir()) == [
+        '.list.json', '.lock', '0.npy', '1.npy', 'chips.csv', 'log.csv']
+
+
+PATCH = 'import filelock\n'
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(folder):
+    """All of it, so that a power cut leaves no empty one."""
+    write_points(folder, (-105.24, 40.03), (-105.34, 40.03)).edit('chips.py', SIZE=8)
+    folder.replace('chips.py', PATCH, PATCH + '''
+
+def note_down(number, really=os.fsync):
+    really(number)
+    with open('synced.csv', 'a') as file:
+        print(os.path.basename(os.readlink(f'/proc/self/fd/{number}')), os.fstat(number).st_size,
+              sep=',', file=file)
+
+
+os.fsync = note_down
+''').run('chips.py')
+    synced = dict(line.split(',') for line in (folder.path / 'synced.csv').read_text().splitlines())
+    for name in '0.png', '1.png':
+        there, = [int(size) for path, size in synced.items() if path.endswith(name) and path != name]
+        assert there == len(folder.files('chips')[name])
+
+
+def test_a_file_that_a_scanner_holds_is_waited_for(folder, standin):
+    """As on Windows, where another program may open a new file at once."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).replace('chips.py', PATCH, PATCH + '''
+
+held = collections.Counter()
+
+
+def hold(old, new, really=os.replace):
+    held[new] += 1
+    if held[new] < 3:
+        raise PermissionError(13, 'Another program has it')
+    really(old, new)
+
+
+os.replace = hold
+''')
+    assert '4 of 4' in folder.run('chips.py') and standin.counts()['results'] == 4
 
 
 def test_other_hosts_may_answer_in_plain_text(folder, monkeypatch):
@@ -359,15 +522,13 @@ def test_other_hosts_may_answer_in_plain_text(folder, monkeypatch):
 @pytest.mark.parametrize('alpha', ['always', 'never', 'auto'])
 def test_pictures_with_alpha_or_without(folder, standin, alpha):
     """Both are taken, and show the same."""
-    import numpy as np
-    from PIL import Image
-    from test_chips import expected
     standin.set(behaviour=f'png_alpha={json.dumps(alpha)}')
     folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=16).run('chips.py')
     for row in folder.table('chips/chips.csv'):
         image = Image.open(folder.path / 'chips' / row['file'])
         assert image.mode == ('RGBA' if alpha == 'always' else 'RGB')
         assert (np.array(image)[..., :3] == expected(row, 16, 1)[..., :3]).mean() > 0.99
+        assert (np.array(image)[..., 3:] == 255).all()
 
 
 def test_one_file_an_item(folder):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import HERE, said
+from conftest import HERE, hasten, said
 from test_chips import alike, expected, write_points
 
 SENDING = "save_chip(point, mosaic, point['longitude'], point['latitude'])"
@@ -24,6 +24,8 @@ WRONG = [
     ('chips.py', dict(SIZE=4000), 'MB'), ('chips.py', dict(SIZE=6000, FORMAT='tif'), 'MB'),
     ('chips.py', dict(BANDS=['R', 'G', 'B', 'N']), 'BANDS'), ('chips.py', dict(BANDS=[]), 'BANDS'),
     ('chips.py', dict(START='2025-01-01', END='2019-01-01'), 'START'),
+    ('chips.py', dict(START='2019-01-01', END='2019-01-01'), 'must be a day before'),
+    ('timeseries.py', dict(START='2019-01-01', END='2019-01-01'), 'must be a day before'),
     ('chips.py', dict(START='2019-1-1'), '2019-1-1'), ('chips.py', dict(BANDS='RGB'), 'BANDS'),
     ('chips.py', dict(BANDS=[0, 1, 2]), 'BANDS'), ('timeseries.py', dict(BAND=['LST_Day_1km']), 'BAND'),
     ('timeseries.py', dict(DECIMALS='2'), 'DECIMALS'), ('timeseries.py', dict(DECIMALS=-1), 'DECIMALS'),
@@ -47,11 +49,14 @@ WRONG = [
     ('timeseries.py', dict(QUALITY=7), 'QUALITY'),
     ('timeseries.py', dict(PROCESSES=0), 'PROCESSES'),
 ]
+# what would come if it were not refused, so that a test doesn't take long to fail
+FEW = {'chips.py': dict(POINTS_PER_ECOREGION=1), 'timeseries.py': dict(COUNTRIES=['Suriname'])}
 
 
 @pytest.mark.parametrize('script,constants,words', WRONG)
 def test_wrong_constants(folder, standin, script, constants, words):
-    line, = said(folder.edit(script, **constants).run(script, status=1))
+    folder.edit(script, **{**FEW[script], **constants})
+    line, = said(folder.run(script, status=1))
     assert words in line and '(chips.py' not in line and '(timeseries.py' not in line
     assert not standin.counts()['results']
     assert not [path for path in folder.path.rglob('*.*') if path.suffix in ('.png', '.csv')]
@@ -78,7 +83,7 @@ def test_own_points(folder):
     (folder.path / 'points.csv').write_bytes(
         '\ufeffid,name,lon,lat\r\nplot 1,x,-105.5,39.0\r\nA/B,"y, z",-104.1,38.5\r\nÑ-7.b,,-108.2,37.3\r\n'
         '.5,,-105.6,39.1\r\nCON,,-105.7,39.2\r\naux.2,,-1.057e2,39.3\r\n'.encode())
-    folder.edit('chips.py', POINTS='points.csv', SIZE=32).run('chips.py')
+    folder.edit('chips.py', POINTS='points.csv', POINTS_PER_ECOREGION=1, SIZE=32).run('chips.py')
     rows = folder.table('chips/chips.csv')
     assert list(rows[0]) == ['file', 'id', 'longitude', 'latitude', 'name', 'crs']
     assert [row['file'] for row in rows] == ['plot_1.png', 'A_B.png', 'Ñ-7.b.png', '_.5.png', '_CON.png', '_aux.2.png']
@@ -105,7 +110,9 @@ def test_own_points(folder):
     ('id,lon,lat\nA/B,1,2\nA_b,3,4\n', ['line 3', "'A_b'"]),
     ('id,lon,lat\n', ['points.csv', 'no row']), ('', ['line 1', 'columns []']),
     ('id,lon,lat,file\n1,2,3,4\n', ['line 1', "'file'"]),
-    (b'id,lon,lat\n\xff,2,3\n', ['points.csv', 'UTF-8']), (None, ['points.csv', 'No such file'])])
+    (b'id,lon,lat\n\xff,2,3\n', ['points.csv', 'UTF-8']),
+    pytest.param('id,lon,lat\n"1,2,3\n' + '4,5,6\n' * 30000, ['points.csv', 'field larger'], id='quote'),
+    (None, ['points.csv', 'No such file'])])
 def test_points_that_are_not_understood(folder, standin, text, words):
     if text is not None:
         (folder.path / 'points.csv').write_bytes(text if type(text) is bytes else text.encode())
@@ -125,11 +132,16 @@ def test_a_changed_constant_is_refused_with_the_old_and_the_new_value(folder, st
     assert 'SCALE: 2 now, the results in chips were made with 1' in line and 'SIZE' not in line
     assert '--keep' in line and not standin.counts()['requests'] and folder.files('chips') == before
     folder.edit('chips.py', SCALE=1, MAX=255, PROCESSES=3, PROJECT='standin-project', DEADLINE=9, PAUSES=[5])
+    hasten(folder)  # changes PATIENCE
+    (folder.path / 'chips').rename(folder.path / 'renamed')
+    folder.edit('chips.py', OUTPUT='renamed')
     text = (folder.path / 'chips.py').read_text()
     (folder.path / 'chips.py').write_text(re.sub('  #.*', '', text).replace('# places', '# points')
-                                          .replace("BANDS = ['R', ", "BANDS = [\n    'R', "))
-    folder.run('chips.py')  # comments, layout and how it is run don't count
-    assert folder.files('chips') == before and not standin.counts()['requests']
+                                          .replace("BANDS = ['R', ", "BANDS = [\n    'R', ")
+                                          .replace('"""Downloads', 'r"""Fetches', 1)
+                                          .replace('import ast\n', 'import ast\nimport math\n', 1))
+    folder.run('chips.py')  # comments, layout, imports, where it is and how it is run don't count
+    assert folder.files('renamed') == before and not standin.counts()['requests']
 
 
 @pytest.mark.parametrize('old,new', [
@@ -254,7 +266,7 @@ def test_half_a_row_in_the_log_does_no_harm(folder, standin):
     write_points(folder, (-105.24, 40.03), (10, 45), (-105.34, 40.03)).edit('chips.py', SIZE=8)
     folder.run('chips.py')
     with open(folder.path / 'chips' / 'log.csv', 'ab') as log:
-        log.write(b'2026-01-01T00:00:00Z,"2.png,no')
+        log.write('2026-01-01T00:00:00Z,"2.png,ñ'.encode()[:-1])
     (folder.path / 'chips' / '2.png').unlink()
     assert '2 of 3' in folder.run('chips.py') and '1 nothing' in folder.run('chips.py')
 
@@ -301,6 +313,20 @@ def test_items_that_cannot_be(folder, standin, new, words):
     line, = said(folder.run('chips.py', status=1))
     assert 'getRequests()' in line and words in line and '(chips.py' not in line
     assert not standin.counts()['results']
+
+
+def test_items_may_have_their_keys_in_any_order(folder):
+    folder.replace('chips.py', '@retry(**PATIENCE)\ndef getResult', '''def getRequests():
+    return [{'file': '0.png', 'longitude': -105.24, 'latitude': 40.03},
+            {'latitude': 40.04, 'file': '1.png', 'longitude': -105.34}]
+
+
+@retry(**PATIENCE)
+def getResult''')
+    folder.edit('chips.py', SIZE=8).run('chips.py')
+    assert folder.table('chips/chips.csv') == [
+        {'file': '0.png', 'longitude': '-105.24', 'latitude': '40.03'},
+        {'file': '1.png', 'longitude': '-105.34', 'latitude': '40.04'}]
 
 
 def test_items_are_the_same_in_each_run(folder):

@@ -1,5 +1,4 @@
 """Kills before and after each step of writing: the next run completes the folder, byte for byte."""
-import os
 import signal
 import time
 

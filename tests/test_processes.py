@@ -123,6 +123,33 @@ def test_a_round_that_is_stuck_is_begun_anew(folder, standin):
     assert run.returncode == 0 and '20 of 20' in err and 'is stuck' in err and not alive(run.pid)
 
 
+def test_an_item_of_many_requests_is_not_taken_for_stuck(folder, standin):
+    """Each request is a sign of life, also where nothing is logged for long."""
+    standin.set(latency='compute=0.6')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, DEADLINE=2)
+    folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 2')  # 3 seconds in all
+    folder.replace('chips.py', AROUND, f'''    for number in range(12):
+        ee.Number(100 * index + number).getInfo()
+{AROUND}''')
+    printed = folder.run('chips.py')
+    assert '4 of 4' in printed and 'stuck' not in printed
+
+
+def test_no_item_waits_for_a_slow_one(folder):
+    """The first of all goes on when the other process has done the rest."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=2)
+    folder.replace('chips.py', AROUND, f'''    with contextlib.suppress(FileExistsError):
+        open('begun', 'x').close()
+        for _ in range(300):
+            if len([*folder.glob('*.png')]) == 39:
+                break
+            time.sleep(0.1)
+        else:
+            sys.exit('The others wait.')
+{AROUND}''')
+    assert '40 of 40' in folder.run('chips.py')
+
+
 @BRIEF
 @METHODS
 @SIGNALS
@@ -175,6 +202,7 @@ def test_a_signal_while_the_list_is_asked_for(folder, standin, number, status):
     interrupt(run, number)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == status and said(err) == ['Stopped. Run it again to go on.']
+    assert 'compute' not in standin.counts()['requests']  # it did not wait for the answer
 
 
 def test_a_signal_that_the_shell_has_switched_off_stays_so(folder, standin):
@@ -196,8 +224,8 @@ def test_killed_parent_leaves_no_process(folder, standin, method):
     run = folder.edit('chips.py', **SLOW).start('chips.py')
     wait_for_files(folder, 1)
     os.kill(run.pid, signal.SIGKILL)
-    run.communicate(timeout=LIMIT)
-    assert not alive(run.pid)
+    out, err = run.communicate(timeout=LIMIT)
+    assert not alive(run.pid) and not said(err)
 
 
 @BRIEF

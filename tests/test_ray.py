@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from conftest import LIMIT
+
 pytest.importorskip('ray')
 
 CHIPS = dict(POINTS_PER_ECOREGION=20, SIZE=32, PROCESSES=6)
@@ -60,7 +62,7 @@ def workers(address):
 def begin(folder, number):
     """Starts chips.py and waits for so many chips more."""
     there = len(list(folder.path.glob('chips/*.png')))
-    run, end = folder.start(*MAIN), time.time() + 60
+    run, end = folder.start(*MAIN), time.time() + LIMIT
     while len(list(folder.path.glob('chips/*.png'))) < there + number and time.time() < end:
         time.sleep(0.02)
     return run
@@ -77,11 +79,11 @@ def test_a_broken_off_run_and_a_killed_worker_leave_the_same_files(cluster, new_
         run = begin(cluster, 3)
         nodes.update(node for _, node in workers(ray['RAY_ADDRESS']))
         run.send_signal(number)
-        err = run.communicate(timeout=15)[1]
+        err = run.communicate(timeout=LIMIT)[1]
         assert run.returncode == status and 'Stopped: ' in err and 'Traceback' not in err
         ended = time.time()
         while workers(ray['RAY_ADDRESS']):  # Ray ends them when it has noticed
-            assert time.time() < ended + 20
+            assert time.time() < ended + LIMIT
             time.sleep(0.1)
     assert len(nodes) == 2
 
@@ -89,7 +91,7 @@ def test_a_broken_off_run_and_a_killed_worker_leave_the_same_files(cluster, new_
     run = begin(cluster, 3)
     os.kill(workers(ray['RAY_ADDRESS'])[0][0], signal.SIGKILL)
     standin.set(latency='')
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '80 of 80' in err, err
     assert cluster.files('chips') == calm.files('chips')
     # the parent and each worker of two rounds started Earth Engine, once
@@ -104,6 +106,6 @@ def test_failures_and_slow_answers(cluster, standin):
     standin.set(broken='2/4', broken_text='Not today.', faults='table=0.2', fault_kinds='stall')
     cluster.edit('timeseries.py', COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-03-01',
                  PROCESSES=6, DEADLINE=2)
-    printed = cluster.run('-c', 'import timeseries; timeseries.main()', status=1, seconds=60)
+    printed = cluster.run('-c', 'import timeseries; timeseries.main()', status=1)
     assert '10 of 12' in printed and '2 failed: Not today.' in printed
     assert len(cluster.files('timeseries')) == 11

@@ -2,10 +2,8 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 
 import pytest
@@ -80,14 +78,15 @@ def test_no_network_is_one_sentence(folder, standin):
     assert lines[-1] == 'no connection to Google: is there a network?' and 'Proxy' not in str(lines)
 
 
-def test_a_slow_list_is_announced(folder, standin):
-    standin.set(latency='compute=600')
-    run = folder.edit('chips.py', **CHIPS).start('chips.py')
+def test_a_slow_list_is_announced_and_waited_for(folder, standin):
+    """Longer than for a result, which DEADLINE is for."""
+    standin.set(latency='compute=4')
+    run = folder.edit('chips.py', DEADLINE=1, **CHIPS).start('chips.py')
     assert [run.stderr.readline() for _ in range(2)] == [
         'Signing in to Earth Engine.\n', 'Asking Earth Engine for the list of items.\n']
-    assert run.poll() is None and 'compute' not in standin.counts()['requests']  # that is answered later
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate(timeout=LIMIT)
+    assert 'compute' not in standin.counts()['requests']  # these have not been answered yet
+    out, err = run.communicate(timeout=LIMIT)
+    assert run.returncode == 0 and standin.counts()['requests']['compute'] == {'200': 2}
 
 
 @BOTH
@@ -104,6 +103,24 @@ def test_a_netrc_file_does_not_replace_the_token(folder, standin):
     folder.standin = type('', (), {'environ': {**standin.environ, 'NETRC': str(folder.path / 'netrc')}})
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
     assert not standin.counts()['credentials_with_results']
+
+
+def test_earth_engine_is_started_once_in_each_process(folder, standin):
+    standin.set(start_method='spawn')
+    folder.edit('chips.py', PROCESSES=2, **CHIPS).run('chips.py')
+    assert standin.counts()['requests']['algorithms'] == {'200': 3}
+
+
+def test_more_processes_than_a_quota_are_warned_of(folder):
+    for number in 41, 40:
+        printed = folder.edit('chips.py', PROCESSES=number, POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
+        assert ('Warning: PROCESSES: 41' in printed) == (number == 41)
+
+
+def test_the_bar_goes_on_where_the_last_run_ended(folder):
+    folder.edit('chips.py', **CHIPS)
+    assert re.search(r'\b5/20 \[', folder.run('chips.py', '--first', '5'))
+    assert re.search(r'\b20/20 \[', folder.run('chips.py'))
 
 
 def test_log_of_a_run_without_a_terminal_is_readable(folder):
