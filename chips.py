@@ -231,6 +231,7 @@ session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
 ends = signal.SIGINT, signal.SIGTERM  # Ctrl-C, and what a computer sends that is shut down
 set_timer = getattr(signal, 'setitimer', lambda *_: None)  # Windows waits for what trickles
+tqdm.monitor_interval = 0  # or its thread would run while processes are forked
 items, here = {}, ''  # {file: item}; in a worker, the file of the item in work
 
 
@@ -415,7 +416,7 @@ def get_list(keep):
         made = {'text': text, 'items': new, 'warned': [str(one.message) for one in warned]}
         put(state, json.dumps(made).encode())
     if not came or not log.exists():
-        log.write_text('time,file,outcome,why\n')
+        put(log, b'time,file,outcome,why\n')
     items.update(made['items'])
     rows = [*items.values()]
     with open(folder / INDEX, 'w', newline='', encoding='utf-8') as file:
@@ -523,8 +524,8 @@ def fetch(most, warned):
         for file, (outcome, why) in [*told.items()]:
             if outcome == 'begun':
                 kills[file] += why not in alive
-                told[file] = ('failed' if kills[file] > 1 else 'again',
-                              'its process was killed twice, for lack of memory perhaps')
+                told[file] = ('failed' if kills[file] > 1 else 'again', 'its process was killed'
+                              f'{" twice" * (kills[file] > 1)}, for lack of memory perhaps')
                 note(*told[file], file)
         jobs = [(index, item) for index, item in jobs
                 if told[item['file']][0] == 'again' and not (folder / item['file']).exists()]
@@ -585,6 +586,8 @@ def main():
         except (OSError, NotImplementedError) as why:
             check(not isinstance(why, filelock.Timeout), f'{OUTPUT}: another run is at work here.')
             say(f'Warning: do not run it twice at once, as {OUTPUT} cannot be locked ({why}).')
+        for part in folder.rglob('.part-*'):  # of a run that was killed
+            part.unlink(missing_ok=True)
         status = fetch(options.first, get_list(options.keep))
     except (Exception, SystemExit) as error:
         status = explain(error).replace(
