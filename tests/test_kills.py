@@ -44,7 +44,7 @@ POINTS = [
     pytest.param('chips.py', RESULT['chips.py'], 'replace', 5, marks=BRIEF),
     *(('chips.py', LIST, call, 1) for call in ('write', 'fsync')),
     pytest.param('chips.py', LIST, 'replace', 1, marks=BRIEF),
-    ('chips.py', ROW, 'write', 1),  # its header
+    ('chips.py', '.part-log.csv', 'replace', 1),
     ('chips.py', 'chips.csv', 'writerows', 1),
     ('chips.py', 'chips.csv', '__exit__', 1),  # after it the first item begins
     ('chips.py', ROW, '__exit__', 1),  # it writes the row
@@ -115,3 +115,14 @@ def test_killed_at_a_step(folder, calm, standin, script, file, call, turn, momen
     assert counts['results'] == WITH_IMAGE[script] - len(came)
     assert sum(counts['requests']['create'].values()) == IN_ALL[script] - len(came) - len(nothing)
     assert ('compute' in counts['requests']) == (not came)  # the list, until something has come of it
+
+
+def test_a_run_begins_with_no_part_of_another(folder, standin):
+    """Also where no item has its name any more."""
+    ready(folder, 'chips.py').run('chips.py')
+    (folder.path / 'chips' / '2019').mkdir()
+    parts = [folder.path / 'chips' / name for name in ('.part-old.tif', '2019/.part-old.tif')]
+    for part in parts:
+        part.touch()
+    folder.run('chips.py')
+    assert not any(part.exists() for part in parts)
