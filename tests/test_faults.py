@@ -89,13 +89,14 @@ def calm(server, tmp_path_factory):
     'rate403', 'reason403', 'page403', 'expired', 'gzip', 'cut-gzip'])
 def test_each_fault_is_survived(folder, calm, standin, kind, script, **behaviour):
     files = calm(script)
+    standin.reset()
     hasten(folder).edit(script, **FEW[script])
     # three refusals of a token in a row are final, and each stall costs a DEADLINE
     share = 0.1 if kind in ('401', 'stall', 'drip') else 0.3
     standin.set(faults=f'create={share},pixels={share},table={share},compute={share}', fault_kinds=kind, stall=3,
                 behaviour=behaviour)
     folder.run(script)
-    assert standin.counts()['faults']
+    assert any(standin.counts()['faults'].values())
     assert folder.files(script.removesuffix('.py')) == files
     if kind in ('stall', 'drip'):
         host = 'earthengine-highvolume.googleapis.com'
