@@ -373,7 +373,8 @@ MUTANTS = [
      'test_processes.py::test_killed_worker -k spawn'),
     ('one kill is final', BOTH, 'kills[file] > 1', 'kills[file] > 0', f'{KILLS} -k [fork]'),
     ('three kills are final', BOTH, 'kills[file] > 1', 'kills[file] > 2', f'{KILLS} -k [fork]'),
-    ('kills of others count', BOTH, 'kills[file] += why not in alive', 'kills[file] += 1', f'{KILLS} -k [fork]'),
+    ('kills of others count', BOTH, 'kills[file] += why not in alive', 'kills[file] += 1',
+     f'{KILLS} -k [fork]'),
     ('killed items not last', BOTH, "jobs.sort(key=lambda job: kills[job[1]['file']])", 'pass',
      f'{KILLS} -k [fork]'),
     ('stuck for ever', BOTH, "            alive = {0: 'none'}", '            pass',
@@ -411,7 +412,7 @@ MUTANTS = [
     # the list
     ('a change is not refused', BOTH, 'check(not told, f', 'check(True, f', CHANGE),
     ('comments count', BOTH, "ast.unparse(getattr(part, 'value', None) or part)\n",
-     'ast.get_source_segment(text, part)\n', CHANGE),
+     "ast.get_source_segment(text, getattr(part, 'value', None) or part)\n", CHANGE),
     ('the docstring counts', BOTH, 'ast.parse(text).body[1:]', 'ast.parse(text).body', CHANGE),
     ('imports count', BOTH, ' if type(part) not in (ast.Import, ast.ImportFrom)}', '}', CHANGE),
     ('functions do not count', BOTH, 'for name in sorted({*old, *new} - free)',
@@ -529,7 +530,8 @@ def attempt(scripts, old, new, tests):
                     if os.readlink(link).startswith(folder):
                         os.kill(int(link.parent.name), signal.SIGKILL)
             return 'timeout', ''
-        return done.returncode, ' '.join(re.findall('(?m)^E  +(.*)', done.stdout)[:1])[:150] or done.stdout[-300:]
+        error = re.search('(?m)^E  +(.{,150})', done.stdout)
+        return done.returncode, error[1] if error else done.stdout[-300:] + done.stderr[-300:]
 
 
 def main():
