@@ -78,6 +78,8 @@ def test_items_that_kill_their_process_come_last_and_are_left_after_two_kills(fo
     assert all(f'chip_0000{n}.png' in printed for n in (7, 8, 9))
     begun = [row['file'] for row in folder.log('chips') if row['outcome'] == 'begun']
     assert begun[-1] in {f'chip_0000{n}.png' for n in (7, 8, 9)}
+    assert sorted(row['file'] for row in folder.log('chips') if row['outcome'] == 'failed') == [
+        f'chip_0000{n}.png' for n in (7, 8, 9)]
     folder.replace('chips.py', 'os.kill(os.getpid(), 9)', '0')
     assert '40 of 40' in folder.run('chips.py', '--keep')
 
@@ -220,7 +222,13 @@ def test_a_signal_that_the_shell_has_switched_off_stays_so(folder, standin):
 @BRIEF
 @METHODS
 def test_killed_parent_leaves_no_process(folder, standin, method):
-    standin.set(latency='pixels=0.5', start_method=method)
+    """Whatever the workers are at: all items but the first take ten minutes."""
+    standin.set(start_method=method)
+    folder.replace('chips.py', AROUND, f'''    try:
+        open('begun', 'x').close()
+    except FileExistsError:
+        time.sleep(600)
+{AROUND}''')
     run = folder.edit('chips.py', **SLOW).start('chips.py')
     wait_for_files(folder, 1)
     os.kill(run.pid, signal.SIGKILL)

@@ -108,7 +108,7 @@ def test_a_netrc_file_does_not_replace_the_token(folder, standin):
 def test_earth_engine_is_started_once_in_each_process(folder, standin):
     standin.set(start_method='spawn')
     folder.edit('chips.py', PROCESSES=2, **CHIPS).run('chips.py')
-    assert standin.counts()['requests']['algorithms'] == {'200': 3}
+    assert standin.counts()['requests']['algorithms'] == {'200': 3} and standin.counts()['tokens'] == 3
 
 
 def test_more_processes_than_a_quota_are_warned_of(folder):
