@@ -12,7 +12,7 @@ getResult() if they don't fit; nothing below them.
 """
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["earthengine-api>=1.5.0", "filelock>=3.12", "pyproj>=3.4", "requests>=2.32.3",
+# dependencies = ["earthengine-api>=1.5.0", "filelock>=3.12", "pyproj>=3.4", "requests>=2.33.0",
 #                 "retry>=0.9.2", "tqdm>=4.60"]
 # ///
 import ast
@@ -524,8 +524,9 @@ def fetch(most, warned):
         for file, (outcome, why) in [*told.items()]:
             if outcome == 'begun':
                 kills[file] += why not in alive
-                told[file] = ('failed' if kills[file] > 1 else 'again', 'its process was killed'
-                              f'{" twice" * (kills[file] > 1)}, for lack of memory perhaps')
+                twice = kills[file] > 1
+                told[file] = ('failed' if twice else 'again',
+                              f'its process was killed{" twice" * twice}, for lack of memory perhaps')
                 note(*told[file], file)
         jobs = [(index, item) for index, item in jobs
                 if told[item['file']][0] == 'again' and not (folder / item['file']).exists()]

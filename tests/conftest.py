@@ -16,6 +16,7 @@ BRIEF = pytest.mark.brief
 LIMIT = 240  # seconds until a run is given up; far more than any needs, as the machine may be busy
 sys.path.insert(0, str(HERE / 'standin'))
 from launch import DEFAULTS, StandIn  # noqa: E402
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is switched off
 
 
 class Folder:

@@ -365,7 +365,11 @@ MUTANTS = [
      'test_start.py -k goes_on'),
     ('a bar that counts failures', BOTH, "bar.update(outcome in ('done', 'nothing'))",
      "bar.update(outcome in ('done', 'nothing', 'failed'))", FINAL),
-    ('a bar without failures', BOTH, "for end in ('failed', 'nothing')", "for end in ('nothing',)", FINAL),
+    ('parts of another run stay', BOTH, 'part.unlink(missing_ok=True)', 'pass', 'test_kills.py -k part_of_another'),
+    ('more processes than the quota', BOTH, 'if PROCESSES > 40:', 'if PROCESSES > 41:', 'test_start.py -k quota'),
+    ('a thread while processes are forked', BOTH, 'tqdm.monitor_interval = 0', 'pass',
+     'test_start.py -k no_thread', 'Python warns of it from 3.12 on'),
+    ('a bar without failures', BOTH, '{ended.count("failed")} failed', '0 failed', FINAL),
     ('connections shared with workers', BOTH, 'session.close()  #', 'pass  #',
      'test_start.py::test_start_methods -k fork-chips'),
     ('a killed worker', BOTH, 'while not over and sorted(alive) in ([], numbers):', 'while not over:',
@@ -510,8 +514,7 @@ MUTANTS = [
 def attempt(scripts, old, new, tests):
     """Returns how pytest ends with a fault, 0 if it isn't noticed, and the error that it shows."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns('.git',
-     '__pycache__'))
+        copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns('.git', '__pycache__'))
         for script in BOTH:
             text = (copy / script).read_text('utf-8')
             if script in scripts:
@@ -545,8 +548,7 @@ def main():
         began = time.time()
         status, error = attempt(scripts, old, old if original else new, tests)
         known = {0: 'SURVIVED', 1: 'noticed', 'timeout': f'noticed: no end in {LIMIT} s'}
-        print(f'{name}: {known.get(status, "NO SUCH TEST")}, {time.time() - began:.0f} s: {error}',
-     flush=True)
+        print(f'{name}: {known.get(status, "NO SUCH TEST")}, {time.time() - began:.0f} s: {error}', flush=True)
         if status not in (1, 'timeout'):
             survivors.append(f'{name}{": accepted, as " * bool(reason)}{"".join(reason)}')
     print(f'{len(survivors)} survived:', *survivors, sep='\n')

@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -77,7 +78,8 @@ def test_items_that_kill_their_process_come_last_and_are_left_after_two_kills(fo
     assert '37 of 40' in printed and '3 failed: its process was killed twice' in printed
     assert all(f'chip_0000{n}.png' in printed for n in (7, 8, 9))
     begun = [row['file'] for row in folder.log('chips') if row['outcome'] == 'begun']
-    assert begun[-1] in {f'chip_0000{n}.png' for n in (7, 8, 9)}
+    again = max(begun.index(file, begun.index(file) + 1) for file in (f'chip_0000{n}.png' for n in (7, 8, 9)))
+    assert again > max(begun.index(file) for file in set(begun))
     assert sorted(row['file'] for row in folder.log('chips') if row['outcome'] == 'failed') == [
         f'chip_0000{n}.png' for n in (7, 8, 9)]
     folder.replace('chips.py', 'os.kill(os.getpid(), 9)', '0')
@@ -268,7 +270,7 @@ def test_killed_at_random_moments(folder, calm, standin, long):
 
 @pytest.mark.parametrize('method', ['forkserver', 'spawn'])
 def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standin, method):
-    """New processes may read the script again."""
+    """New processes read the script again, but for those that Python 3.14's forkserver starts."""
     standin.set(start_method=method, faults='create=0.6', fault_kinds='503', latency='create=0.02')
     folder.replace('chips.py', 'tries=20', 'tries=1')
     folder.edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, PROCESSES=5, PAUSES=[0, 0])
@@ -276,7 +278,9 @@ def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standi
     wait_for_files(folder, 1)
     folder.edit('chips.py', MAX=100)
     out, err = run.communicate(timeout=LIMIT)
-    assert run.returncode == 1 and 'chips.py was edited' in err and 'Traceback' not in err
+    if method == 'spawn' or sys.version_info < (3, 14):
+        assert run.returncode == 1 and 'chips.py was edited' in err
+    assert 'Traceback' not in err
     standin.set(**DEFAULTS)
     folder.edit('chips.py', MAX=255).run('chips.py')
     mixed = folder.files('chips')
