@@ -31,7 +31,7 @@ WRONG = [
     ('timeseries.py', dict(DECIMALS='2'), 'DECIMALS'), ('timeseries.py', dict(DECIMALS=-1), 'DECIMALS'),
     ('timeseries.py', dict(START='2050-01-01', END='2051-01-01'), 'no image between START and END'),
     ('timeseries.py', dict(START='2050-01-01'), 'no image between START and END'),
-    ('chips.py', dict(REGION='Colorado'), 'REGION'), ('timeseries.py', dict(COUNTRIES='Chile'), 'COUNTRIES'),
+    ('chips.py', dict(REGION='Colorado'), 'REGION'), ('timeseries.py', dict(COUNTRIES='Chile'), "must be a list like ['Chile']"),
     ('chips.py', dict(REGION={'ADM1_NAME': 'Atlantis'}), 'Atlantis'),
     ('chips.py', dict(REGION={'ADM7_NAME': 'Colorado'}), 'ADM7_NAME'),
     ('chips.py', dict(REGION_TABLE='FAO/GAUL/2015/level9'), 'FAO/GAUL/2015/level9'),

@@ -85,7 +85,7 @@ def test_one_process_and_an_item_that_kills_it(folder, standin):
     printed = folder.run('chips.py', status=1)
     assert '19 of 20' in printed and '1 failed: its process was killed twice' in printed
     begun = [row['file'] for row in folder.log('chips') if row['outcome'] == 'begun']
-    assert begun.count('chip_00007.png') == 2 and len(begun) == 21
+    assert begun.count('chip_00007.png') == 2
 
 
 @METHODS
