@@ -27,7 +27,7 @@ WRONG = [
     ('chips.py', dict(START='2019-01-01', END='2019-01-01'), 'must be a day before'),
     ('timeseries.py', dict(START='2019-01-01', END='2019-01-01'), 'must be a day before'),
     ('chips.py', dict(START='2019-1-1'), '2019-1-1'), ('chips.py', dict(BANDS='RGB'), 'BANDS'),
-    ('chips.py', dict(BANDS=[0, 1, 2]), 'BANDS'), ('timeseries.py', dict(BAND=['LST_Day_1km']), 'BAND'),
+    ('chips.py', dict(BANDS=[0, 1, 2]), 'BANDS'), ('timeseries.py', dict(BAND=['LST_Day_1km']), 'one band'),
     ('timeseries.py', dict(DECIMALS='2'), 'DECIMALS'), ('timeseries.py', dict(DECIMALS=-1), 'DECIMALS'),
     ('timeseries.py', dict(START='2050-01-01', END='2051-01-01'), 'no image between START and END'),
     ('timeseries.py', dict(START='2050-01-01'), 'no image between START and END'),
