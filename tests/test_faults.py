@@ -131,12 +131,16 @@ def test_what_still_fails_after_all_tries_gets_another_round(folder, standin):
 
 
 def test_a_service_that_is_gone_is_waited_for_and_then_left(folder, standin):
-    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PAUSES=[0.01, 0.03])
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4, PAUSES=[0.01, 0.05])
     standin.set(faults='create=1', fault_kinds='503')
     printed = folder.run('chips.py', status=1)
-    assert '0 of 4' in printed and '4 again: 503 Service Unavailable' in printed
-    assert 'next is in 0.01 minutes' in printed and 'next is in 0.03 minutes' in printed
-    assert sum(standin.counts()['requests']['create'].values()) == 3 * 4 * 20
+    assert '0 of 8' in printed and '8 again: 503 Service Unavailable' in printed
+    assert 'next is in 0.01 minutes' in printed and 'next is in 0.05 minutes' in printed
+    assert sum(standin.counts()['requests']['create'].values()) == 3 * 8 * 20
+    begun, again = ([pandas.Timestamp(row['time']) for row in folder.log('chips') if row['outcome'] == outcome]
+                    for outcome in ('begun', 'again'))
+    assert (begun[16] - again[15]).total_seconds() >= 2  # from the second round to the third: 3
+    assert '8 of 8' in folder.edit('chips.py', PAUSES=[]).run('chips.py', status=1).replace('0 of', '8 of')
 
 
 def test_an_outage_is_survived(folder, standin):

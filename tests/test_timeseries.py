@@ -162,7 +162,8 @@ def test_rows_are_in_order_of_time_whatever_the_order_of_the_archive(folder, sta
     compare(folder, units(FEW['COUNTRIES']), days_between(FEW['START'], FEW['END']))
 
 
-@pytest.mark.parametrize('name,near', [('brazil', 'Brazil'), ('Chili', 'Chile'), ('GUYANA', 'Guyana')])
+@pytest.mark.parametrize('name,near', [
+    ('brazil', 'Brazil'), ('Chili', 'Chile'), ('GUYANA', 'Guyana'), ('PARAGUAY', 'Paraguay')])
 def test_a_misspelt_country_and_the_nearest(folder, name, near):
     line, = said(folder.edit('timeseries.py', COUNTRIES=['Peru', name]).run('timeseries.py', status=1))
     assert repr(name) in line and repr(near) in line
