@@ -13,7 +13,7 @@ getResult() if they don't fit; nothing below them.
 # /// script
 # requires-python = ">=3.11"
 # dependencies = ["earthengine-api>=1.5.0", "filelock>=3.12", "pyproj>=3.4", "requests>=2.33.0",
-#                 "retry>=0.9.2", "tqdm>=4.60"]
+#                 "retry>=0.9.2", "tqdm>=4.60", "urllib3>=2"]
 # ///
 import ast
 import collections
@@ -118,10 +118,11 @@ def own_places():
             columns, rows = table.fieldnames or [], [(table.line_num, row) for row in table]
     except (OSError, UnicodeError, csv.Error) as error:
         sys.exit(f'POINTS: {POINTS} is no CSV file in UTF-8 ({error}).')
-    check({'id', 'lon', 'lat'} <= {*columns} - {'file', 'longitude', 'latitude', 'crs'} == {*columns},
-          f'POINTS: line 1 of {POINTS} has the columns {columns}, but needs id, lon and lat: in small '
-          'letters, with no blanks, separated by commas, not semicolons. (None may be called file, '
-          'longitude, latitude or crs.)')
+    taken = {'file', 'longitude', 'latitude', 'crs'}
+    check({'id', 'lon', 'lat'} <= {*columns} and not taken & {*columns},
+          f'POINTS: line 1 of {POINTS} has the columns {columns}, but needs id, lon and lat: in '
+          'small letters, with no blanks, separated by commas, not semicolons. (None may be called '
+          'file, longitude, latitude or crs.)')
     check(rows, f'POINTS: {POINTS} has no row below its header.')
     places = {}
     for line, row in rows:
@@ -230,7 +231,7 @@ too_much = re.compile('Computation timed out|memory limit exceeded|5000 elements
 session = requests.Session()  # the connections of this process
 session.auth = lambda request: request  # or ~/.netrc might replace our token
 ends = signal.SIGINT, signal.SIGTERM  # Ctrl-C, and what a computer sends that is shut down
-set_timer = getattr(signal, 'setitimer', lambda *_: None)  # Windows waits for what trickles
+set_timer = getattr(signal, 'setitimer', lambda *_: None)  # Windows has none
 tqdm.monitor_interval = 0  # or its thread would run while processes are forked
 items, here = {}, ''  # {file: item}; in a worker, the file of the item in work
 
@@ -263,7 +264,7 @@ def explain(error):
 
 
 def note(outcome, why='', file=None):
-    """Adds a row to the log, in one piece, as all processes do."""
+    """Adds a row to the log, in one piece, as other processes add theirs."""
     now = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
     with open(log, 'a', newline='', encoding='utf-8', errors='replace') as rows:
         csv.writer(rows, lineterminator='\n').writerow([now, file or here, outcome, explain(why)])
@@ -315,25 +316,24 @@ def send(uri, method='GET', body=None, headers=None, **_):
         set_timer(0, limit, 1)  # 0: ITIMER_REAL. It rings on each second, as one might get lost
         answer = session.request(method, uri, data=body, headers=headers, timeout=(20, limit))
         if answer.ok and of_result:
-            if not {'Content-Length', 'Transfer-Encoding'} & set(answer.headers):
+            if not any(name in answer.headers for name in ('Content-Length', 'Transfer-Encoding')):
                 raise requests.ConnectionError  # it doesn't say where it ends
         elif host.endswith('.googleapis.com'):  # others, of credentials, may answer in plain text
-            error = answer.json().get('error')  # raises if it is a page
+            error = answer.json().get('error')  # raises if it is a page or a list
         set_timer(0, 0)
-    except (requests.RequestException, KeyboardInterrupt) as broken:  # the last is the timer
+    except (requests.RequestException, AttributeError, KeyboardInterrupt) as broken:  # or the timer
         set_timer(0, 0)
         late = isinstance(broken, (requests.ReadTimeout, KeyboardInterrupt))
         raise ConnectionError(
-            f'no answer from {host} in {limit} seconds (DEADLINE)' if late else
+            f'no answer from {host} in {limit} seconds{" (DEADLINE)" * bool(here)}' if late else
             f'no connection to {host}, or it broke off' if answer is None else
             f'{answer.status_code} {answer.reason}, a page or cut off, from {host}') from None
     code = answer.status_code
     if isinstance(error, dict) and (of_result or code != 401):  # ee then renews its token
         code, text = error.get('code', code), explain(error.get('message', ''))
-        passing = code in (408, 409, 429, 499) or code >= 500 or busy(answer.text)
-        passing = passing or code == 404 and of_result  # its id has expired
-        hopeless = too_much(text) or 'does not exist' in text
-        raise (ConnectionError if passing and not hopeless else ee.EEException)(text)
+        expired = code == 404 and of_result and 'does not exist' not in text  # but its id has
+        passing = expired or code in (408, 409, 429, 499) or code >= 500 or busy(answer.text)
+        raise (ConnectionError if passing and not too_much(text) else ee.EEException)(text)
     return httplib2.Response({**answer.headers, 'status': code}), answer.content
 
 
@@ -377,10 +377,12 @@ def work(index, item):
         start_ee()
         remark = getResult(index, item)
         check((folder / here).exists(), 'getResult() did not save() its file.')
-        note('done', remark or '')
+        note('done', str(remark or ''))
     except BaseException as error:
-        passing, nothing = (ConnectionError, KeyboardInterrupt), isinstance(error, Nothing)
-        note('again' if isinstance(error, passing) else 'nothing' if nothing else 'failed', error)
+        passing = isinstance(error, (ConnectionError, KeyboardInterrupt))
+        passing = passing or getattr(error, 'retryable', False)  # of google.auth
+        nothing = isinstance(error, Nothing)
+        note('again' if passing else 'nothing' if nothing else 'failed', error)
 
 
 def recipe(text):
@@ -393,10 +395,10 @@ def recipe(text):
 def get_list(keep):
     """Fills items with the list that the folder was begun with or, where nothing has come of it or
     the user keeps what has, a new one in which all that has come is the same; returns warnings."""
-    stored = ee.oauth.get_credentials_path()
-    stored = ee.oauth.get_credentials_arguments() if os.path.exists(stored) else {}
+    path = ee.oauth.get_credentials_path()
+    stored = ee.oauth.get_credentials_arguments() if os.path.exists(path) else {}
     project = PROJECT or stored.get('quota_project_id') or ee.oauth.get_appdefault_project()
-    text = f'{source}\nproject = {project!r}'  # by which results are known, too
+    text = f'{source}\nproject = {project!r}'  # that of the stand-in has other results
     made = json.loads(state.read_text('utf-8')) if state.exists() else {'items': {}}
     came = {file: item for file, item in made['items'].items() if (folder / file).exists()}
     if came and not keep:
@@ -404,15 +406,15 @@ def get_list(keep):
         told = [f'{name}: {new[name]} now, the results in {OUTPUT} were made with {old[name]}'
                 if name in old and '\n' not in new.get(name, '\n') else f'{name} has changed'
                 for name in sorted({*old, *new} - free) if old.get(name) != new.get(name)]
-        check(not told, f'{"; ".join(told)}. Change it back, set OUTPUT to a new folder, or go on all '
-                        'the same with --keep.')
+        check(not told, f'{"; ".join(told)}. Change it back, set OUTPUT to a new folder, or go on '
+                        'all the same with --keep.')
     else:
         say('Asking Earth Engine for the list of items.')
         with warnings.catch_warnings(record=True) as warned:
             new = new_items()
         for file in came:
-            check(came[file] == new.get(file), f'{folder / file} has come of {came[file]}, but is to '
-                  f'be of {new.get(file)} now. Set OUTPUT to a new folder.')
+            check(came[file] == new.get(file), f'{folder / file} was made for {came[file]}; the '
+                  f'new list has {new.get(file)}. Set OUTPUT to a new folder.')
         made = {'text': text, 'items': new, 'warned': [str(one.message) for one in warned]}
         put(state, json.dumps(made).encode())
     if not came or not log.exists():
@@ -430,11 +432,11 @@ def new_items():
     found, names = retry(**PATIENCE)(getRequests)(), {INDEX, log.name}
     check(found, 'getRequests() found nothing to do.')
     for item in found:
-        fine = type(item) is dict and item.keys() == found[0].keys() and type(item.get('file')) is str
-        name = item['file'].casefold() if fine else ''
+        fine = type(item) is dict and item.keys() == found[0].keys()
+        name = item['file'].casefold() if fine and type(item.get('file')) is str else ''
         check(name not in names and not no_name.search(name),
-              "getRequests() has to return dicts with the same keys and in 'file' a name of its own "
-              f'that every system takes for a file, not {item}.')
+              "getRequests() has to return dicts with the same keys, and each 'file' has to be a "
+              f'name of its own that is fit for a file on every system, not {item}.')
         names.add(name)
     try:
         return json.loads(json.dumps({item['file']: {key: item[key] for key in found[0]}
@@ -446,9 +448,9 @@ def new_items():
 def leave(status, why):
     """Ends this process and its workers at once; what they leave undone, the next run fetches."""
     there = sum((folder / file).exists() for file in items)
+    count = f': {there:,} of {len(items):,} are there' if items else ''
     with contextlib.suppress(Exception):  # below the bar
-        print(f'\n{why}' + f': {there:,} of {len(items):,} are there' * bool(items),
-              'Run it again to go on.', sep='. ', file=sys.stderr)
+        print(f'\n{why}{count}. Run it again to go on.', file=sys.stderr)
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(status)
@@ -480,7 +482,8 @@ def watch(result, numbers, rows, told, bar):
     """Keeps told, {file: (outcome, why)}, and the bar by the log until the result is ready, or the
     workers are no longer those with these numbers, or stuck; returns what run() does."""
     over, last, idle, sign, alive = False, '', 0, 0, {}
-    while not over and sorted(alive) in ([], numbers):
+    # half seconds; one that was killed early may have a lock for which all others wait
+    while not over and sorted(alive) in ([], numbers) and idle < 2 * DEADLINE + 120:
         result.wait(0.5)
         over = result.ready()  # before the rows are read, which then are all
         alive = {int(worker.name.split('-')[1]): str(worker.pid)
@@ -491,29 +494,30 @@ def watch(result, numbers, rows, told, bar):
             last = last if outcome in ('begun', 'done') else f', last: {why:.40}'
             bar.update(outcome in ('done', 'nothing'))
         ended = [outcome for outcome, _ in told.values()]
-        bar.set_postfix_str(f'{ended.count("failed")} failed, {ended.count("nothing")} nothing{last}')
+        failed, nothing = ended.count('failed'), ended.count('nothing')
+        bar.set_postfix_str(f'{failed} failed, {nothing} nothing{last}')
         if not sys.stderr.isatty() and (over or time.time() % 30 < 0.5):
             say(str(bar))
         if shutil.disk_usage(folder).free < 1 << 20:
             leave(1, f'The disk of {OUTPUT} is full')
         idle, sign = (idle + 1 if log.stat().st_mtime_ns == sign else 0), log.stat().st_mtime_ns
-        if idle > 2 * DEADLINE + 120:  # half seconds; one killed early may have locked all others
-            alive = {0: 'none'}
     if not over:
-        say('A process was killed, for lack of memory perhaps, or is stuck: the rest starts anew.')
+        say('A process was killed, for lack of memory perhaps, or is stuck: the rest begins again.')
     return alive
 
 
 def fetch(most, warned):
     """Fetches what is missing, or so many items of it, and returns what report() does."""
-    rows = csv.reader(open(log, newline='', encoding='utf-8', errors='replace'))
-    told = {row[1]: row[2:] for row in rows if row[2:3] in (['done'], ['nothing'])}
+    lines = open(log, newline='', encoding='utf-8', errors='replace')
+    rows = map(lambda line: next(csv.reader([line])), lines)  # half a row spoils no other
+    told = {row[1]: row[2:] for row in rows
+            if len(row) == 4 and row[1] in items and row[2] in ('done', 'nothing')}
     todo = [(index, item) for index, (file, item) in enumerate(items.items())
             if not (folder / file).exists() and told.get(file, [''])[0] != 'nothing']
     bar = tqdm(total=len(items), initial=len(items) - len(todo), ascii=' #', dynamic_ncols=True,
                file=sys.stderr if sys.stderr.isatty() else open(os.devnull, 'w'))
     jobs, pauses = random.sample(todo, len(todo))[:most], [0, *PAUSES]
-    told.update({item['file']: ('again', 'was not tried') for _, item in jobs})
+    told.update({item['file']: ('again', 'not tried yet') for _, item in jobs})
     kills = collections.Counter()
     while jobs and pauses:
         if pause := pauses.pop(0):
@@ -524,9 +528,8 @@ def fetch(most, warned):
         for file, (outcome, why) in [*told.items()]:
             if outcome == 'begun':
                 kills[file] += why not in alive
-                twice = kills[file] > 1
-                told[file] = ('failed' if twice else 'again',
-                              f'its process was killed{" twice" * twice}, for lack of memory perhaps')
+                twice = 'failed', 'its process was killed twice, for lack of memory perhaps'
+                told[file] = twice if kills[file] > 1 else ('again', 'its process was ended')
                 note(*told[file], file)
         jobs = [(index, item) for index, item in jobs
                 if told[item['file']][0] == 'again' and not (folder / item['file']).exists()]
@@ -554,34 +557,33 @@ def report(told, warned, verb):
         say(f'Warning: {sentence}')
     missing = [why for outcome, why in kinds if outcome in ('failed', 'again')]
     if missing:
-        mend = any(f'({script.name}, line' in why for why in missing)
-        say(f'{"Mend the script first, then run" if mend else "Run"} it again to try these again; '
-            f'{log} tells of each try.')
+        mend = any(why.endswith(', line )') for why in missing)
+        say(f'{"Mend the script first, then run it with --keep" if mend else "Run it again"} '
+            f'to try these again; {log} tells of each try.')
     return bool(missing) or not there
 
 
 def main():
-    """Gets the list, fetches what is missing, tells how it went, and exits with 1 if it went ill."""
+    """Gets the list, fetches what is missing, tells how it went, and exits with 1 if ill."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('--first', type=int, metavar='N', help='fetch N of the missing items only')
-    parser.add_argument('--keep', action='store_true', help='go on with what has come, though changed')
+    parser.add_argument('--keep', action='store_true', help='go on after a change of the script')
     options, lock = parser.parse_args(), filelock.FileLock(folder / '.lock')
     sys.stderr = sys.stderr or open(os.devnull, 'w')
     os.environ['PYTHONWARNINGS'] = 'ignore:resource_tracker'  # of semaphores that leave() leaves
     handlers = [(number, signal.signal(number, lambda number, _: leave(128 + number, 'Stopped')))
                 for number in ends if signal.getsignal(number) != signal.SIG_IGN]
     try:
-        check(type(PROCESSES) is int and 0 < PROCESSES < (61 if os.name == 'nt' else PROCESSES + 1),
+        check(type(PROCESSES) is int and PROCESSES > 0 and (os.name != 'nt' or PROCESSES < 61),
               'PROCESSES must be a whole number above 0, on Windows at most 60.')
         if PROCESSES > 40:
-            say(f'Warning: PROCESSES: {PROCESSES} requests at a time are too many for the quota of '
-                '40 that a project has unless Google raised it.')
+            say(f'Warning: PROCESSES: {PROCESSES} is above the usual quota, 40 requests at once.')
         if not state.exists():
             say('Signing in to Earth Engine.')
             start_ee()  # before a folder is made
             folder.mkdir(parents=True, exist_ok=True)
             check(not [*folder.glob('[!.]*')],
-                  f'{OUTPUT} has files of another origin: set OUTPUT to a new folder.')
+                  f'{OUTPUT} has files that this script did not make: set OUTPUT to a new folder.')
         try:
             lock.acquire(timeout=0)
         except (OSError, NotImplementedError) as why:
@@ -599,8 +601,7 @@ def main():
         lock.release()
         for number, handler in handlers:
             signal.signal(number, handler)
-    if status:
-        sys.exit(status)
+    sys.exit(status)
 
 
 if __name__ == '__main__':

@@ -85,7 +85,7 @@ def calm(server, tmp_path_factory):
 @pytest.mark.parametrize('kind', [
     *(pytest.param(kind, marks=BRIEF) for kind in ('503', 'reset', 'stall', 'truncate')),
     '408', '409', '429', '499', '500', '502', '504', 'capacity', 'aggregations', 'eof',
-    'truncate-chunked', 'unframed', 'drip', 'html', 'json', 'junk', 'empty', '401',
+    'truncate-chunked', 'unframed', 'drip', 'html', 'json', 'junk', 'empty', 'list', '401',
     'rate403', 'reason403', 'page403', 'expired', 'gzip', 'cut-gzip'])
 def test_each_fault_is_survived(folder, calm, standin, kind, script, **behaviour):
     files = calm(script)
@@ -101,6 +101,22 @@ def test_each_fault_is_survived(folder, calm, standin, kind, script, **behaviour
     if kind in ('stall', 'drip'):
         host = 'earthengine-highvolume.googleapis.com'
         assert f'no answer from {host} in 1 seconds (DEADLINE)' in str(folder.log(script.removesuffix('.py')))
+
+
+def test_headers_in_small_letters(folder, standin):
+    """As some proxies send them."""
+    standin.set(behaviour={'lower_headers': True})
+    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PAUSES=[]).run('chips.py')
+    assert '4 of 4' in printed and not [row for row in folder.log('chips') if row['outcome'] == 'retry']
+
+
+def test_a_token_that_is_refused_now_and_then(folder, standin):
+    """What google.auth calls retryable is tried again."""
+    standin.set(token_life=1, faults='token=0.7', fault_kinds='500,503', latency='pixels=0.3')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=3, PAUSES=[0, 0, 0])
+    printed = folder.run('chips.py')
+    assert '20 of 20' in printed and not [row for row in folder.log('chips') if row['outcome'] == 'failed']
+
 
 
 @pytest.mark.parametrize('status', [429, 500])
@@ -232,7 +248,7 @@ def test_a_mistake_in_get_result_is_shown_once_with_its_line(folder):
     assert told[0].startswith('0 of 200')
     assert told[1].startswith("200 failed: NameError: name 'lattitude' is not defined") and (
         f'(chips.py, line {line})' in told[1])
-    assert told[2].startswith('Mend the script first, then run it again')
+    assert told[2].startswith('Mend the script first, then run it with --keep')
 
 
 def test_reasons_that_differ_in_an_id_or_a_number_are_told_as_one(folder):

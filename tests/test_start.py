@@ -112,12 +112,6 @@ def test_earth_engine_is_started_once_in_each_process(folder, standin):
     assert standin.counts()['requests']['algorithms'] == {'200': 3} and standin.counts()['tokens'] == 3
 
 
-def test_more_processes_than_a_quota_are_warned_of(folder):
-    for number in 41, 40:
-        printed = folder.edit('chips.py', PROCESSES=number, POINTS_PER_ECOREGION=1, SIZE=8).run('chips.py')
-        assert ('Warning: PROCESSES: 41' in printed) == (number == 41)
-
-
 def test_the_bar_goes_on_where_the_last_run_ended(folder):
     folder.edit('chips.py', **CHIPS)
     assert re.search(r'\b5/20 \[', folder.run('chips.py', '--first', '5'))

@@ -36,6 +36,7 @@ INSTEAD = {
     'html': Answer(PAGE.format('That is an error.').encode(), 200, HTML),
     'json': Answer(error(503, 'The service is currently unavailable.').body),
     'empty': Answer(),
+    'list': Answer(b'[]'),
     'junk': Answer(b'upstream connect error', content_type='text/plain'),
     '401': error(401, UNAUTHENTICATED),
     'rate403': error(403, 'Rate Limit Exceeded', errors=[{

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from behaviour import BEHAVIOUR
+
 STATUS = {400: 'INVALID_ARGUMENT', 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED',
           404: 'NOT_FOUND', 409: 'ABORTED', 429: 'RESOURCE_EXHAUSTED', 499: 'CANCELLED',
           500: 'INTERNAL', 503: 'UNAVAILABLE', 504: 'DEADLINE_EXCEEDED'}
@@ -43,7 +45,8 @@ class Answer:
         elif fault != 'unframed':
             headers['Content-Length'] = len(body)
         lines = [f'HTTP/1.1 {self.status} {PHRASES[self.status]}',
-                 *(f'{name}: {value}' for name, value in headers.items()), '', '']
+                 *(f'{name.lower() if BEHAVIOUR["lower_headers"] else name}: {value}'
+                   for name, value in headers.items()), '', '']
         return '\r\n'.join(lines).encode('latin-1') + body
 
 
