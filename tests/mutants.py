@@ -468,7 +468,7 @@ MUTANTS = [
     ('items in another order', BOTH, '{key: item[key] for key in found[0]}', 'item',
      'test_input.py -k any_order'),
     ('items with no file', BOTH, " and type(item.get('file')) is str", " and 'file' in item",
-     f'{ITEMS} -k file]'),
+     f'{ITEMS} -k pathlib'),
     ('items that JSON does not know', BOTH,
      'except (TypeError, ValueError) as error:\n        sys.exit(f\'get',
      'except ValueError as error:\n        sys.exit(f\'get', f'{ITEMS} -k set]'),
