@@ -343,10 +343,8 @@ def work(index, item):
         check((folder / here).exists(), 'getResult() did not save() its file.')
         note('done', str(remark or ''))
     except BaseException as error:
-        passing = isinstance(error, (ConnectionError, KeyboardInterrupt))
-        passing = passing or getattr(error, 'retryable', False)  # of google.auth
-        nothing = isinstance(error, Nothing)
-        note('again' if passing else 'nothing' if nothing else 'failed', error)
+        passing, nothing = (ConnectionError, KeyboardInterrupt), isinstance(error, Nothing)
+        note('again' if isinstance(error, passing) else 'nothing' if nothing else 'failed', error)
 
 
 def recipe(text):

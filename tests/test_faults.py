@@ -105,7 +105,7 @@ def test_each_fault_is_survived(folder, calm, standin, kind, script, **behaviour
 
 def test_headers_in_small_letters(folder, standin):
     """As some proxies send them."""
-    standin.set(behaviour={'lower_headers': True})
+    standin.set(lower_headers=True)
     printed = folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PAUSES=[]).run('chips.py')
     assert '4 of 4' in printed and not [row for row in folder.log('chips') if row['outcome'] == 'retry']
 

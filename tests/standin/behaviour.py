@@ -17,7 +17,6 @@ BEHAVIOUR = {
                              # concurrent aggregations.', the faults capacity and aggregations
     'not_found_status': 404,  # or 400: of '... asset not found'
     'error_body': 'json',  # or 'html', 'text': how the GET of a result words an error
-    'lower_headers': False,  # the names of headers in small letters, as some proxies send them
     # images
     'png_alpha': 'auto',  # RGBA: 'auto' where a picture has masked pixels, 'always' or 'never'
     'lst_fill': 'masked',  # or 'shown': as 0, the land surface temperature where lst_masked() is

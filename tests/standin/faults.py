@@ -150,7 +150,7 @@ def send(connection, answer, fate, options):
         if fate.fault == 'reset':
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         return False
-    packed = answer.pack(fate.chunked, fate.zipped, options.restricted, fate.fault)
+    packed = answer.pack(fate.chunked, fate.zipped, options.restricted, options.lower_headers, fate.fault)
     if fate.fault not in SPOILT:
         connection.sendall(packed)
         return True

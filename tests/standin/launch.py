@@ -31,6 +31,8 @@ OPTIONS = {
         ('token-life', 3600.0, 'SECONDS', 'then a token answers 401, whatever its expires_in said'),
         ('gzip', 0.0, 'P', 'share of the answers that are compressed, if the client takes it'),
         ('chunked', 0.0, 'P', 'share of the answers that have no Content-Length but chunks'),
+        ('lower-headers', False, None,
+         'write the names of headers in small letters, as some proxies do'),
         ('restricted', False, None, 'say in each answer that the project is in restricted mode'),
         ('behaviour', '', 'NAME=VALUE,..', 'switches of behaviour.py'),
         ('tiny', False, None,

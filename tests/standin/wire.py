@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from behaviour import BEHAVIOUR
-
 STATUS = {400: 'INVALID_ARGUMENT', 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED',
           404: 'NOT_FOUND', 409: 'ABORTED', 429: 'RESOURCE_EXHAUSTED', 499: 'CANCELLED',
           500: 'INTERNAL', 503: 'UNAVAILABLE', 504: 'DEADLINE_EXCEEDED'}
@@ -29,7 +27,7 @@ class Answer:
     status: int = 200
     content_type: str = 'application/json; charset=UTF-8'
 
-    def pack(self, chunked=False, zipped=False, restricted=False, fault=''):
+    def pack(self, chunked=False, zipped=False, restricted=False, lower=False, fault=''):
         """The whole answer as bytes, to be sent by a single write."""
         body, headers = self.body, {'Content-Type': self.content_type}
         if restricted:
@@ -45,7 +43,7 @@ class Answer:
         elif fault != 'unframed':
             headers['Content-Length'] = len(body)
         lines = [f'HTTP/1.1 {self.status} {PHRASES[self.status]}',
-                 *(f'{name.lower() if BEHAVIOUR["lower_headers"] else name}: {value}'
+                 *(f'{name.lower() if lower else name}: {value}'
                    for name, value in headers.items()), '', '']
         return '\r\n'.join(lines).encode('latin-1') + body
 
