@@ -347,7 +347,7 @@ def start_ee():
     ee.data.setMaxRetries(0)  # retry alone tries again
     try:  # thrice, as any bad answer is taken for a missing sign-in
         credentials = retry(tries=3, delay=1, logger=None)(ee.data.get_persistent_credentials)()
-    except TransportError:
+    except (TransportError, TypeError):  # the latter: a page or a list in place of an answer
         raise ConnectionError('no connection to Google: is there a network?') from None
     ee.Initialize(credentials, ee.data.HIGH_VOLUME_API_BASE_URL, project=PROJECT,
                   http_transport=types.SimpleNamespace(request=send))

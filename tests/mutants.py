@@ -332,8 +332,10 @@ MUTANTS = [
      'test_start.py::test_earth_engine_is_started_once_in_each_process'),
     ('the first token once', BOTH, 'retry(tries=3, delay=1, logger=None)', 'retry(tries=1, logger=None)',
      'test_start.py::test_a_first_token_that_does_not_come_is_asked_for_again'),
-    ('no network', BOTH, 'except TransportError:', 'except ZeroDivisionError:',
+    ('no network', BOTH, 'except (TransportError, TypeError):', 'except ZeroDivisionError:',
      'test_start.py::test_no_network_is_one_sentence'),
+    ('a first token that is a list', BOTH, '(TransportError, TypeError)', 'TransportError',
+     'test_faults.py -k first_token'),
     ('PROJECT ignored', BOTH, 'project=PROJECT,', 'project=None,',
      'test_start.py::test_project_constant_is_used'),
     # processes

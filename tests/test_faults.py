@@ -110,6 +110,15 @@ def test_headers_in_small_letters(folder, standin):
     assert '4 of 4' in printed and not [row for row in folder.log('chips') if row['outcome'] == 'retry']
 
 
+def test_a_first_token_that_is_a_list(folder, standin):
+    """And nothing else for a while, of which google.auth makes a TypeError."""
+    standin.set(faults='token=0.7', fault_kinds='list', start_method='spawn')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=8, PROCESSES=6)
+    folder.replace('chips.py', 'tries=3, delay=1', 'tries=3, delay=0')
+    printed = folder.run('chips.py')
+    assert '12 of 12' in printed and 'failed' not in {row['outcome'] for row in folder.log('chips')}
+
+
 def test_a_token_that_is_refused_now_and_then(folder, standin):
     """What google.auth calls retryable is tried again."""
     standin.set(token_life=1, faults='token=0.7', fault_kinds='500,503', latency='pixels=0.3')
