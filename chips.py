@@ -449,6 +449,7 @@ def leave(status, why):
     count = f': {there:,} of {len(items):,} are there' if items else ''
     with contextlib.suppress(Exception):  # below the bar
         print(f'\n{why}{count}. Run it again to go on.', file=sys.stderr)
+    sys.setswitchinterval(60)  # or the pool's thread could start others in place of these
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(status)

@@ -162,7 +162,9 @@ def test_no_item_waits_for_a_slow_one(folder):
 @SIGNALS
 def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     standin.set(latency='pixels=0.1', start_method=method)
-    run = folder.edit('chips.py', **SLOW).start('chips.py')
+    folder.edit('chips.py', **SLOW).replace(  # a slow end: no worker may start in place of a killed one
+        'chips.py', 'worker.kill()\n    os._exit', 'worker.kill()\n        sum(range(10 ** 7))\n    os._exit')
+    run = folder.start('chips.py')
     wait_for_files(folder, 1)
     standin.set(latency='pixels=600')  # none comes later but the three that are under way
     interrupt(run, number)
