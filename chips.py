@@ -470,7 +470,7 @@ def run(jobs, rows, told, bar):
     alive = watch(pool.starmap_async(work, jobs, **one), numbers, rows, told, bar)
     ending = threading.Thread(target=pool.terminate, daemon=True)  # a killed one may have its lock
     ending.start()
-    ending.join(3)
+    ending.join(1)
     for worker in multiprocessing.active_children():
         worker.kill()
         worker.join()

@@ -90,7 +90,7 @@ def hasten(folder):
     """Makes the tries of both scripts follow each other quickly, as a user might."""
     for script in 'chips.py', 'timeseries.py':
         folder.replace(script, 'delay=0.1, backoff=1.6, jitter=(0, 0.5), max_delay=3',
-                       'delay=.05, max_delay=.3, jitter=(0, .1)')
+                       'delay=.02, max_delay=.1, jitter=(0, .05)')
     return folder
 
 

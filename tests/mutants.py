@@ -393,7 +393,7 @@ MUTANTS = [
      'test_processes.py::test_a_round_that_is_stuck_is_begun_anew'),
     ('a full disk', BOTH, 'if shutil.disk_usage(folder).free < 1 << 20:', 'if False:',
      'test_processes.py::test_disk_full'),
-    ('pool that cannot end', BOTH, 'ending.join(3)\n    for worker', 'ending.join()\n    for worker',
+    ('pool that cannot end', BOTH, 'ending.join(1)\n    for worker', 'ending.join()\n    for worker',
      'test_processes.py::test_a_worker_killed_before_it_does_anything -k fork]',
      'a worker has to be killed while it holds a certain lock, and these are killed at random'),
     ('workers replaced', BOTH, 'sys.setswitchinterval(60)', 'pass',

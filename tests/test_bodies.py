@@ -16,7 +16,7 @@ SEND = f'''grid = {{'dimensions': 16, 'region': around}}
     table = ee.FeatureCollection([ee.Feature(None, {{'n': n, 'index': index}}) for n in range(1000, 1020)])
     ask = {{{', '.join(f'{kind!r}: lambda: {ask}' for kind, ask in KINDS.items())}}}[point['kind']]
     save(point, lambda: download(ask(), 'n,index' if point['kind'] == 'csv' else point['kind']))'''
-SERIES = dict(COUNTRIES=['Uruguay', 'Ecuador'], START='2020-01-01', END='2020-03-01', PROCESSES=4)
+SERIES = dict(COUNTRIES=['Uruguay', 'Ecuador'], START='2020-01-01', END='2020-03-01', PROCESSES=12)
 END, NO_END, FORM, ROWS, VALUE, UNSEEN = (
     'it broke off', 'cut off', 'was to get', 'rows came for', 'ValueError', 'taken as it came')
 PICTURES, FILES = ('png', 'jpg'), ('tif', 'npy', 'zip')
@@ -41,7 +41,7 @@ def ready(folder, script):
         write_points(folder, *((-105.24 - n / 10, 40.03) for n in range(3 * len(KINDS))))
         kinds = [kind for kind in KINDS for _ in range(3)]
         folder.replace(script, "'id': number,", f"'id': number, 'kind': {kinds}[len(places)],")
-        folder.replace(script, SENDING, SEND).edit(script, PROCESSES=4)
+        folder.replace(script, SENDING, SEND).edit(script, PROCESSES=8)
     else:
         folder.edit(script, **SERIES)
     return hasten(folder)

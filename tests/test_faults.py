@@ -156,12 +156,13 @@ def test_what_still_fails_after_all_tries_gets_another_round(folder, standin):
 
 
 def test_a_service_that_is_gone_is_waited_for_and_then_left(folder, standin):
-    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4, PAUSES=[0.01, 0.05])
+    hasten(folder).replace('chips.py', 'tries=20', 'tries=5')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4, PAUSES=[0.01, 0.05])
     standin.set(faults='create=1', fault_kinds='503')
     printed = folder.run('chips.py', status=1)
     assert '0 of 8' in printed and '8 again: 503 Service Unavailable' in printed
     assert 'next is in 0.01 minutes' in printed and 'next is in 0.05 minutes' in printed
-    assert sum(standin.counts()['requests']['create'].values()) == 3 * 8 * 20
+    assert sum(standin.counts()['requests']['create'].values()) == 3 * 8 * 5
     begun, again = ([pandas.Timestamp(row['time']) for row in folder.log('chips') if row['outcome'] == outcome]
                     for outcome in ('begun', 'again'))
     assert (begun[16] - again[15]).total_seconds() >= 2  # from the second round to the third: 3
@@ -185,7 +186,7 @@ def test_pauses_begin_anew_after_a_round_that_brought_something(folder, standin)
     """Two outages, and one pause would not do for both."""
     standin.set(latency='pixels=0.4')
     hasten(folder).replace('chips.py', 'tries=20', 'tries=1')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, PAUSES=[0.1])
+    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=4, PAUSES=[0.05])
     folder.replace('chips.py', '    around = ', """    if pathlib.Path('down').exists():
         raise ConnectionError('an outage')
     around = """)

@@ -101,8 +101,8 @@ def test_one_process_and_an_item_that_kills_it(folder, standin):
 def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
     """At random moments of the first 80 ms, in which it may hold a lock that all wait for."""
     standin.set(start_method=method, latency='0.2')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=3, DEADLINE=5, PAUSES=[0, 0])
-    folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 20')  # what is stuck is begun anew after 15 s
+    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=3, DEADLINE=2, PAUSES=[0] * 9)
+    folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 8')  # what is stuck is begun anew after 6 s
     dice = random.Random(5)
     folder.run('chips.py')
     for _ in range(40 if long else 3):
@@ -119,10 +119,10 @@ def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
 
 
 def test_a_round_that_is_stuck_is_begun_anew(folder, standin):
-    """A stopped process shows no sign of life for DEADLINE and a minute, here 7 s."""
-    standin.set(latency='0.2')
+    """A stopped process shows no sign of life for DEADLINE and a minute, here 4 s."""
+    standin.set(latency='0.05')
     folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, DEADLINE=1)
-    folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 12')
+    folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 6')
     run = folder.start('chips.py')
     wait_for_files(folder, 3)
     os.kill(workers(run, standin)[0], signal.SIGSTOP)
@@ -135,7 +135,7 @@ def test_an_item_of_many_requests_is_not_taken_for_stuck(folder, standin):
     standin.set(latency='compute=0.6')
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, DEADLINE=2)
     folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 2')  # 3 seconds in all
-    folder.replace('chips.py', AROUND, f'''    for number in range(12):
+    folder.replace('chips.py', AROUND, f'''    for number in range(8):
         ee.Number(100 * index + number).getInfo()
 {AROUND}''')
     printed = folder.run('chips.py')

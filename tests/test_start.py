@@ -81,7 +81,7 @@ def test_no_network_is_one_sentence(folder, standin):
 
 def test_a_slow_list_is_announced_and_waited_for(folder, standin):
     """Longer than for a result, which DEADLINE is for."""
-    standin.set(latency='compute=4')
+    standin.set(latency='compute=2')
     run = folder.edit('chips.py', DEADLINE=1, **CHIPS).start('chips.py')
     assert [run.stderr.readline() for _ in range(2)] == [
         'Signing in to Earth Engine.\n', 'Asking Earth Engine for the list of items.\n']
