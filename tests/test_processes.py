@@ -105,7 +105,7 @@ def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
     folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 8')  # what is stuck is begun anew after 6 s
     dice = random.Random(5)
     folder.run('chips.py')
-    for _ in range(40 if long else 3):
+    for _ in range(40 if long else 2):
         for path in (folder.path / 'chips').glob('*.png'):
             path.unlink()
         run = folder.start('chips.py')
@@ -248,7 +248,7 @@ def test_killed_at_random_moments(folder, calm, standin, long):
     folder.edit('chips.py', **CHIPS)
     dice = random.Random(7)
     standin.set(latency='0.05')
-    for turn in range(20 if long else 6):
+    for turn in range(20 if long else 4):
         run = folder.start('chips.py')
         time.sleep(dice.uniform(1, 2.5))
         victim = dice.choice(['worker', 'parent', 'all'])
@@ -264,7 +264,7 @@ def test_killed_at_random_moments(folder, calm, standin, long):
         out, err = run.communicate(timeout=LIMIT)
         assert 'Traceback' not in err
         assert not alive(run.pid)
-        if turn % 5 == 4:  # begin again, so that there is something to kill
+        if turn % 4 == 3:  # begin again, so that there is something to kill
             for path in list((folder.path / 'chips').glob('*.png'))[::2]:
                 path.unlink()
     standin.set(latency='')
@@ -278,7 +278,7 @@ def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standi
     """New processes read the script again, but for those that Python 3.14's forkserver starts."""
     standin.set(start_method=method, faults='create=0.6', fault_kinds='503', latency='create=0.02')
     folder.replace('chips.py', 'tries=20', 'tries=1')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=20, SIZE=8, PROCESSES=5, PAUSES=[0, 0])
+    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=3, PAUSES=[0, 0])
     run = folder.start('chips.py')
     wait_for_files(folder, 1)
     folder.edit('chips.py', MAX=100)
@@ -292,7 +292,7 @@ def test_a_script_that_is_edited_meanwhile_makes_no_other_results(folder, standi
     for path in (folder.path / 'chips').glob('*.png'):
         path.unlink()
     folder.run('chips.py')
-    assert folder.files('chips') == mixed and len(mixed) == 81
+    assert folder.files('chips') == mixed and len(mixed) == 41
 
 
 def test_two_runs_at_once(folder, calm, standin):
