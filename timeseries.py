@@ -253,6 +253,7 @@ def put(path, body):
     os.replace(part, path)
 
 
+@retry(**{**PATIENCE, 'tries': 4})  # a URL holds for hours, and to get another costs a request
 def download(url, kind):
     """Returns the bytes behind a URL if they are of a kind: 'png', 'jpg', 'tif', 'npy', 'zip' or a
     CSV with this line as its header, which alone is returned for an empty table."""

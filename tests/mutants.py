@@ -330,6 +330,8 @@ MUTANTS = [
     ('no sign of life', BOTH, 'os.utime(log)', 'pass', 'test_processes.py -k many_requests'),
     ('Earth Engine anew for each item', BOTH, '@functools.cache  # once a process\n', '',
      'test_start.py::test_earth_engine_is_started_once_in_each_process'),
+    ('a URL is tried once', BOTH, "'tries': 4})", "'tries': 1})",
+     'test_faults.py::test_a_url_is_tried_again_before_another_is_asked_for'),
     ('the first token once', BOTH, 'retry(tries=3, delay=1, logger=None)', 'retry(tries=1, logger=None)',
      'test_start.py::test_a_first_token_that_does_not_come_is_asked_for_again'),
     ('no network', BOTH, 'except (TransportError, TypeError):', 'except ZeroDivisionError:',

@@ -140,6 +140,15 @@ def test_a_lack_of_capacity_is_survived_whatever_its_status(folder, calm, standi
     test_each_fault_is_survived(folder, calm, standin, kind, 'chips.py', capacity_status=status)
 
 
+def test_a_url_is_tried_again_before_another_is_asked_for(folder, standin):
+    """Four times: of 40 chips hardly any needs a second one, where three in ten fetches fail."""
+    standin.set(faults='pixels=0.3', fault_kinds='429,503,reset')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py')
+    counts = standin.counts()
+    assert sum(counts['faults']['pixels'].values()) > 5
+    assert 40 <= sum(counts['requests']['create'].values()) <= 44
+
+
 def test_ids_that_expire_at_once_are_asked_for_anew(folder, standin):
     standin.set(id_life=0.3, latency='pixels=0.1')
     hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py')
