@@ -1,6 +1,6 @@
 """Puts faults into the scripts, one at a time, and tells which the tests don't notice.
 
-    python tests/mutants.py              all of them, which takes an hour
+    python tests/mutants.py              all of them, which takes half an hour
     python tests/mutants.py netrc lock   those whose name has one of these words
     python tests/mutants.py --original   with no fault: each test has to pass
 
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -524,8 +524,11 @@ MUTANTS = [
 ]
 
 
-def attempt(scripts, old, new, tests):
+def attempt(mutant):
     """Returns how pytest ends with a fault, 0 if it isn't noticed, and the error that it shows."""
+    _, scripts, old, new, tests, *_ = mutant
+    if '--original' in sys.argv:
+        new = old
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns('.git', '__pycache__'))
         for script in BOTH:
@@ -553,18 +556,15 @@ def attempt(scripts, old, new, tests):
 
 def main():
     """Tries the faults that are named, or all, and tells of each and at the end which survived."""
-    original, words = '--original' in sys.argv, [word for word in sys.argv[1:] if word != '--original']
-    survivors = []
+    words, survivors = [word for word in sys.argv[1:] if word != '--original'], []
+    mutants = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]
+    known = {0: 'SURVIVED', 1: 'noticed', 'timeout': f'noticed: no end in {LIMIT} s'}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # `&` in a shell switches Ctrl-C off
-    for name, scripts, old, new, tests, *reason in MUTANTS:
-        if words and not any(word in name for word in words):
-            continue
-        began = time.time()
-        status, error = attempt(scripts, old, old if original else new, tests)
-        known = {0: 'SURVIVED', 1: 'noticed', 'timeout': f'noticed: no end in {LIMIT} s'}
-        print(f'{name}: {known.get(status, "NO SUCH TEST")}, {time.time() - began:.0f} s: {error}', flush=True)
-        if status not in (1, 'timeout'):
-            survivors.append(f'{name}{": accepted, as " * bool(reason)}{"".join(reason)}')
+    with ThreadPool(os.cpu_count()) as pool:
+        for (name, _, _, _, _, *reason), (status, error) in zip(mutants, pool.imap(attempt, mutants)):
+            print(f'{name}: {known.get(status, "NO SUCH TEST")}: {error}', flush=True)
+            if status not in (1, 'timeout'):
+                survivors.append(f'{name}{": accepted, as " * bool(reason)}{"".join(reason)}')
     print(f'{len(survivors)} survived:', *survivors, sep='\n')
 
 
