@@ -105,7 +105,7 @@ def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
     folder.replace('chips.py', 'DEADLINE + 120', 'DEADLINE + 8')  # what is stuck is begun anew after 6 s
     dice = random.Random(5)
     folder.run('chips.py')
-    for _ in range(40 if long else 2):
+    for _ in range(40 if long else 1):
         for path in (folder.path / 'chips').glob('*.png'):
             path.unlink()
         run = folder.start('chips.py')
@@ -182,7 +182,7 @@ def test_a_signal_while_the_workers_start(folder, standin, method, number, statu
     """Ctrl-C may have to be pressed twice there; whichever is heard ends it with one line."""
     standin.set(start_method=method, latency='create=600')
     folder.edit('chips.py', **SLOW)
-    for delay in 0, 0.05, 0.3:
+    for delay in 0, 0.2:
         run = folder.start('chips.py')
         while not (folder.path / 'chips' / 'log.csv').exists():
             assert run.poll() is None
