@@ -203,7 +203,7 @@ def test_a_series_that_is_too_much_comes_in_parts(folder, new_folder, standin, l
 
 def test_parts_that_came_are_kept_while_others_are_tried_again(folder, standin):
     """Each comes once, also where another has used up its five tries, as some of 186 do."""
-    standin.set(behaviour={'max_images': 8}, faults='create=0.25,table=0.25', fault_kinds='503')
+    standin.set(behaviour={'max_images': 8}, faults='create=0.45,table=0.25', fault_kinds='503')
     hasten(folder).replace('timeseries.py', 'tries=20', 'tries=5')
     folder.edit('timeseries.py', COUNTRIES=['Suriname'], START='2003-01-01', END='2005-01-01')
     folder.run('timeseries.py')
