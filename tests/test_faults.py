@@ -468,7 +468,7 @@ socket.setdefaulttimeout = lambda seconds: limit(seconds / 30)
 
 
 @pytest.mark.parametrize('delay,faults,after', [
-    (0, '', 'time.sleep(2.5)'), (0, 'pixels=0.5', 'time.sleep(2.5)'), (2.5, 'create=0.5', 'pass')])
+    (0, '', 'time.sleep(1.5)'), (0, 'pixels=0.5', 'time.sleep(1.5)'), (1.5, 'create=0.5', 'pass')])
 def test_a_timer_ends_with_its_request(folder, standin, delay, faults, after):
     """What is done after an answer, or an error, may take longer than DEADLINE."""
     standin.set(faults=faults, fault_kinds='reset,503')
