@@ -193,7 +193,7 @@ def test_a_signal_while_the_workers_start(folder, standin, method, number, statu
         for _ in range(100):
             interrupt(run, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                run.wait(2)
+                run.wait(3)
                 break
         out, err = run.communicate(timeout=LIMIT)
         assert not alive(run.pid) and run.returncode == status
