@@ -12,7 +12,7 @@ import pandas
 import pytest
 from PIL import Image
 
-from conftest import BRIEF, DEFAULTS, LIMIT, Folder, hasten, said
+from conftest import BRIEF, DEFAULTS, LIMIT, Folder, StandIn, hasten, said
 from test_chips import expected, write_points
 
 # tiny chips, and tries that don't make the test long: a user may set these as well
@@ -154,10 +154,11 @@ def test_ids_that_expire_at_once_are_asked_for_anew(folder, standin):
     hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py')
 
 
-def test_a_quota_of_10_and_25_workers(folder, standin):
-    standin.set(concurrency=10, latency='create=0.02,pixels=0.1')
-    printed = folder.edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8, PROCESSES=25).run('chips.py')
-    assert '200 of 200' in printed and standin.counts()['throttled'] > 0
+def test_a_quota_of_10_and_25_workers(tmp_path):
+    """A stand-in of its own: that of all tests may still hold requests of runs that were killed."""
+    with StandIn(concurrency=10, latency='create=0.02,pixels=0.1') as standin:
+        folder = Folder(tmp_path, standin).edit('chips.py', POINTS_PER_ECOREGION=50, SIZE=8, PROCESSES=25)
+        assert '200 of 200' in folder.run('chips.py') and standin.counts()['throttled'] > 0
 
 
 @BRIEF
