@@ -63,7 +63,8 @@ def summary(counts, seconds):
         return ', '.join(f'{number} {name}' for name, number in sorted(numbers.items())) or 'none'
 
     odd = [f'{counts[name]} {words}' for name, words in (
-        ('refused_connections', 'refused'), ('broken_tls', 'broken off or shared')) if counts[name]]
+        ('refused_connections', 'refused'), ('refused_by_proxy', 'refused by the proxy'),
+        ('broken_tls', 'broken off or shared')) if counts[name]]
     return (
         f"standin: {counts['results']} results for {counts['items_served']} items, "
         f"{counts['bytes'] / 1e6:.1f} MB in {seconds:.1f} s; "
@@ -71,8 +72,9 @@ def summary(counts, seconds):
         f"standin: requests: {listed(kinds)}; faults: {listed(faults)}\n"
         f"standin: {', '.join([str(counts['connections']) + ' connections', *odd])}, "
         f"{counts['failed_handshakes']} failed handshakes\n"
-        'standin: these results are made up, of South America and Colorado only; delete them before '
-        'you fetch real ones')
+        'standin: its only project is the one of its sign-in: leave PROJECT as None here\n'
+        'standin: these results are made up, of South America and Colorado only; delete them '
+        'before you fetch real ones')
 
 
 def main():

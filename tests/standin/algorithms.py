@@ -11,6 +11,7 @@ import pyproj
 import shapely
 
 import datasets
+from sentences import say, say_of_caller
 from values import (ALGORITHMS, BEHAVIOUR, WGS84, Collection, Date, DateRange, EEError, Feature,
                     Filter, Geometry, Projection, algorithm, as_collection, as_date, as_geometry,
                     as_projection, collect, rectangle, refuse_long, refuse_work)
@@ -95,14 +96,14 @@ def distinct(values):
 def get_item(items, index):
     """List.get"""
     if not -len(items) <= index < len(items):
-        raise EEError(f': List index must be between 0 and {len(items) - 1}. Found {index}.')
+        raise EEError(say_of_caller('list_index', last=len(items) - 1, index=index))
     return items[int(index)]
 
 
 def get_entry(items, key, default):
     """Dictionary.get"""
     if key not in items and default is None:
-        raise EEError(f": Dictionary does not contain key: '{key}'.")
+        raise EEError(say_of_caller('no_key', key=key))
     return items.get(key, default)
 
 
@@ -156,7 +157,8 @@ def format_date(date, pattern=None):
     def translate(match):
         quoted, run = match[1], match[2]
         if run and run not in JODA:
-            raise EEError(f'Date.format: The stand-in knows no {run} in a pattern.')
+            raise EEError(say_of_caller('lacks_of', algorithm='Date.format',
+                                        what=f'{run} in a pattern'))
         return JODA[run] if run else match[0] if quoted is None else quoted
     pattern = pattern or "yyyy-MM-dd'T'HH:mm:ss"
     return date.moment().strftime(re.sub(r"'([^']*)'|(([A-Za-z])\3*)|.", translate, pattern))
@@ -212,9 +214,9 @@ def make_filter(test):
 
 def filter_dates(left_field, right_value, right_field, dates):
     """Elements with a time, in ms, in a range of dates."""
+    hint = {'start': dates.start, 'end': dates.end} if right_field == 'system:time_start' else {}
     return Filter(lambda element: element.get(right_field) is not None
-                  and dates.start <= comparable(element.get(right_field)) < dates.end,
-                  start=dates.start, end=dates.end)
+                  and dates.start <= comparable(element.get(right_field)) < dates.end, **hint)
 
 
 def filter_shapes(left_field, region, right_field):
@@ -388,8 +390,8 @@ ALGORITHMS |= {
 
 def not_found(kind, name, function='load'):
     """The error for an asset that there isn't."""
-    return EEError(f"{kind}.{function}: {kind} asset '{name}' not found (does not exist or caller "
-                   'does not have access).', BEHAVIOUR['not_found_status'])
+    return EEError(say('not_found', kind=kind, name=name, function=function),
+                   BEHAVIOUR['not_found_status'])
 
 
 @functools.cache
@@ -421,11 +423,12 @@ def map_collection(collection, function, drop_nulls):
         try:
             result = function(element)
         except EEError as error:
-            raise EEError(f'Error in map(ID={element.index}):\n{error}', error.status) from None
+            told = say('in_map', index=element.index, error=error)
+            raise EEError(told, error.status) from None
         if isinstance(result, Collection):  # for flatten()
             return Feature(None, {'inner': result}, element.index)
         if not isinstance(result, Feature) and (result is not None or not drop_nulls):
-            raise EEError('Collection.map: A mapped algorithm must return a Feature or Image.')
+            raise EEError(say('mapped'))
         return result and result.replace(index=element.index)
 
     def load(hints):
@@ -466,12 +469,29 @@ def aggregate(function):
     return compute
 
 
+def to_list(collection, count, offset):
+    """Some elements; images among them are worked on by what maps the list."""
+    found = collection.elements()[int(offset):int(offset) + int(count)]
+    if collection.images:
+        refuse_work(len(found))
+    return found
+
+
+def first_element(collection):
+    """Collection.first; of a dataset that isn't listed as a whole, the first at some place."""
+    try:
+        elements = collection.elements()
+    except EEError:
+        place = Filter(lambda element: True, box=(-105.3, 39.9, -105.1, 40.1))
+        elements = collection.elements((place,))
+    return next(iter(elements), None)
+
+
 ALGORITHMS |= {
     'Collection': as_collection,
-    'Collection.first': lambda collection: next(iter(collection.elements()), None),
+    'Collection.first': first_element,
     'Collection.size': lambda collection: len(collection.elements()),
-    'Collection.toList': lambda collection, count, offset: collection.elements()[
-        int(offset):int(offset) + int(count)],
+    'Collection.toList': to_list,
     'Collection.geometry': lambda collection: collection.region,
     **{f'AggregateFeatureCollection.{name}': aggregate(function) for name, function in {
         'array': list, 'count': len, 'sum': sum,

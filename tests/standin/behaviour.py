@@ -1,24 +1,43 @@
 """Switches for what no source says of the real service, or what isn't the same everywhere.
 
-    python tests/standin --behaviour csv_float=long,download_limit=50331648 chips.py
+    python tests/standin --behaviour csv_float=long,no_bands=bare chips.py
     standin.set(behaviour={'error_body': 'html'})
+
+The first value of each was recorded or documented if its comment says so or names a source; all
+else is a guess, and a script has to be right with each. The words of errors and their sources are
+in sentences.py, whose head explains the abbreviations.
 """
 
 BEHAVIOUR = {
     # how much
     'max_images': None,  # more images than these, mapped or reduced, are too many for a request
-    'max_images_text': 'User memory limit exceeded.',  # or 'Computation timed out.'
-    'max_images_status': 400,  # or 500, 503, 504: the status that goes with it
-    'download_limit': 33554432,  # or 50331648: bytes of an image, with a byte a pixel for the mask
-    'aggregate_limit': None,  # or 5000: elements that aggregate_array and reduceColumns accept
-    'table_limit': None,  # or 5000: rows of a CSV
+    'max_images_text': 'User memory limit exceeded.',  # or 'Computation timed out.', 'Too many
+    # concurrent aggregations.', 'Quota exceeded: Too many concurrent aggregations.': all recorded
+    'max_images_status': 400,  # the status that goes with it: 400 is recorded for the first two
+    # texts, for the others a guess; or 429, 500, 503, 504
+    'max_images_at': 'get',  # where the error of a download is told (leftfield-geospatial/geedim
+    # geedim/tile.py, of memory); or 'create'
+    'download_limit': 50331648,  # REST, recorded; bytes of an image, with one a pixel for the mask;
+    # or 33554432, recorded until 2021
+    'aggregate_limit': None,  # elements that aggregate_array and reduceColumns accept; 1.4 million
+    # were recorded (rec 21846082513); or 5000
+    'table_limit': None,  # rows of a CSV; more than 5,000 were recorded (rec 66012534140); or 5000
     # errors
-    'capacity_status': 400,  # or 429, 500: of 'Earth Engine capacity exceeded' and 'Too many
-                             # concurrent aggregations.', the faults capacity and aggregations
-    'not_found_status': 404,  # or 400: of '... asset not found'
-    'error_body': 'json',  # or 'html', 'text': how the GET of a result words an error
+    'no_bands': 'recorded',  # what select() says of an image made of no images; or 'old', as if it
+    # had bands, or 'bare': nothing, and only the picture is refused
+    'no_bands_link': True,  # whether it goes on with a link: recorded with and without
+    'capacity_status': 400,  # or 429, 500: of the faults capacity, aggregations, quota-aggregations
+    'not_found_status': 400,  # recorded; or 404: of '... asset not found'
+    'other_project_status': 404,  # or 403: of a project that isn't there
+    'error_body': 'json',  # recorded; or 'html', 'text': how the GET of a result words an error
+    # framing
+    'json_framing': 'chunked',  # recorded: no Content-Length (rec 2420918333); or 'length'
+    'result_framing': 'length',  # or 'chunked': of PNG, JPEG, CSV and NPY. GeoTIFF and zip have a
+    # Content-Length (leftfield-geospatial/geedim d10452e)
     # images
-    'png_alpha': 'auto',  # RGBA: 'auto' where a picture has masked pixels, 'always' or 'never'
+    'png_alpha': 'auto',  # RGBA: 'auto' where a picture has masked pixels (thumbnails kept by
+    # gee-community/pytest-gee), 'always' or 'never'
+    'npy_masked': 'zero',  # or 'minimum', as in a GeoTIFF: what an array has where it is masked
     'lst_fill': 'masked',  # or 'shown': as 0, the land surface temperature where lst_masked() is
     'no_centre': 'null',  # or 'touched': the pixels of a region that has no centre of one
     'sample_order': 'sorted',  # or 'shuffled': the features of stratifiedSample

@@ -34,7 +34,7 @@ class Grid(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """One image: times in ms, footprint in degrees (None: everywhere), {band: (type, Grid)}.
+    """One image: times in ms, footprint in degrees, {band: (type, Grid)}.
 
     value(band, place) returns the array of a band and where it is valid, where place has the
     integers col and row, cells of the band's grid, and the floats lon and lat.
@@ -262,9 +262,9 @@ def mod11a2_value(band, place, day):
 def modis_series(bands, grid, days, value):
     """The Dataset of global images, one a given day, each for the time until the next."""
     bands = {name: (kind, grid) for name, (kind, *_) in bands.items()}
-    step = days[1] - days[0]
+    step, earth = days[1] - days[0], shapely.box(-180, -90, 180, 90)
     scenes = [Scene(f'{date_of(day):%Y_%m_%d}', day * DAY,
-                    min(day + step, day_of(date_of(day).year + 1)) * DAY, {}, None, bands,
+                    min(day + step, day_of(date_of(day).year + 1)) * DAY, {}, earth, bands,
                     lambda band, place, day=day: value(band, place, day)) for day in days]
     return Dataset(lambda box, start, end: scenes)
 
@@ -363,7 +363,7 @@ def globe(name, cell, north, bands, value, day=day_of(2000, 2, 11), single=True)
     """The Dataset of one image between 180 W and 180 E and north degrees N and S."""
     grid = Grid('EPSG:4326', (cell, 0, -180, 0, -cell, north), round(360 / cell),
                 round(2 * north / cell))
-    scene = Scene(name, day * DAY, (day + 1) * DAY, {}, None,
+    scene = Scene(name, day * DAY, (day + 1) * DAY, {}, shapely.box(-180, -north, 180, north),
                   {band: (kind, grid) for band, kind in bands.items()},
                   lambda band, place: (value(band, place.lon, place.lat), np.True_))
     return Dataset(lambda box, start, end: [scene], single)

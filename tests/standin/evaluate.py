@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 
 import reducers  # noqa: F401; it imports the modules that register what they know
+from sentences import say, say_of_caller
 from service import client_file
 from values import (ALGORITHMS, CASTS, WGS84, Collection, Date, EEError, Feature, Geometry, Image,
                     Projection, refuse_long)
@@ -74,7 +75,7 @@ class Graph:
             parts, free = self.nodes(content.get('values', {}))
             return lambda scope: {name: part(scope) for name, part in parts.items()}, free
         if kind not in ('constantValue', 'integerValue'):
-            raise EEError(f'The stand-in knows no {kind}.')
+            raise EEError(say('lacks', what=kind))
         value = int(content) if kind == 'integerValue' else content
         return lambda scope: value, set()
 
@@ -101,7 +102,7 @@ class Graph:
                 return part and part(scope)
             return choose, free
         if name not in ALGORITHMS:
-            raise EEError(f"Function '{name}' is not known to the stand-in.")
+            raise EEError(say('lacks', what=f'function {name}'))
         return remembered(prepare(name, parts), free), free
 
 
@@ -139,7 +140,7 @@ def prepare(name, parts):
             arguments.append((part, CASTS.get(argument['type'], lambda value: value),
                               None if argument.get('optional') else label))
         elif label in parts and label not in IGNORED:
-            raise EEError(f"{name}: The stand-in knows no argument '{label}'.")
+            raise EEError(say('lacks_of', algorithm=name, what=f"argument '{label}'"))
 
     def call(scope):
         values = []
@@ -147,14 +148,15 @@ def prepare(name, parts):
             for part, cast, required in arguments:
                 value = part(scope)
                 if value is None and required:
-                    raise EEError(f": Parameter '{required}' is required.")
+                    raise EEError(say_of_caller('required', name=required))
                 values.append(None if value is None else cast(value))
             return function(*values)
         except EEError as error:
             raise EEError(name * str(error).startswith(':') + str(error), error.status) from None
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
                 shapely.errors.ShapelyError) as error:
-            raise EEError(f'{name}: {type(error).__name__}: {error}') from error
+            text = f'{type(error).__name__}: {error}'
+            raise EEError(say('broke', algorithm=name, error=text)) from error
     return call
 
 
@@ -163,7 +165,7 @@ def evaluate(expression):
     try:
         return Graph(expression).reference(expression['result'])[0](Scope({}))
     except RecursionError:
-        raise EEError('Expression evaluates to a graph that is too deep.') from None
+        raise EEError(say('deep')) from None
 
 
 # what value:compute answers
@@ -175,7 +177,7 @@ def to_json(value):
     for kind, convert in CONVERTERS.items():
         if isinstance(value, kind):
             return convert(value)
-    raise EEError(f'The stand-in cannot send a {type(value).__name__}.')
+    raise EEError(say('lacks', what=f'JSON of a {type(value).__name__}'))
 
 
 def number_to_json(value):

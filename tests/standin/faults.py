@@ -12,47 +12,70 @@ import struct
 import time
 from typing import NamedTuple
 
-from wire import Answer, error
+from sentences import say
+from wire import JSON, Answer, chunk, error
 
 EARTH_ENGINE = ('discovery', 'algorithms', 'compute', 'create', 'pixels', 'table')
-UNAUTHENTICATED = ('Request had invalid authentication credentials. Expected OAuth 2 access token, '
-                   'login cookie or other valid authentication credential.')
+WORK = ('compute', 'create', 'pixels', 'table')  # what restricted mode counts
 PAGE = '<!DOCTYPE html>\n<html lang=en><title>Error</title><p>{}\n'
 HTML = 'text/html; charset=UTF-8'
+STREAMED = 'image/png', 'image/jpeg', 'text/csv', 'application/octet-stream'  # perhaps in chunks
+
+
+def moved(status, place):
+    """A redirection."""
+    return Answer(b'', status, HTML, {'Location': place})
+
 
 # Faults that are given in place of the answer.
 INSTEAD = {
-    '408': error(408, 'Request timed out.'),
-    '409': error(409, 'The operation was aborted.'),
-    '429': error(429, 'Too Many Requests: Request was rejected because the request rate or '
-                      'concurrency limit was exceeded.'),
-    '500': error(500, 'An internal error has occurred.'),
-    '502': Answer(PAGE.format('That is an error.').encode(), 502, HTML),
+    '408': error(408, say('timeout_408')),
+    '409': error(409, say('aborted_409')),
+    '429': error(429, say('rate')),
+    '500': error(500, say('internal_500')),
+    '502': Answer(PAGE.format(say('page')).encode(), 502, HTML),
     '503': Answer(b'', 503, 'text/html'),
-    '499': error(499, 'The operation was cancelled.'),
-    '504': error(504, 'Deadline exceeded.'),
-    'capacity': error(400, 'Earth Engine capacity exceeded'),
-    'aggregations': error(400, 'Too many concurrent aggregations.'),
-    'html': Answer(PAGE.format('That is an error.').encode(), 200, HTML),
-    'json': Answer(error(503, 'The service is currently unavailable.').body),
+    'busy503': error(503, say('unavailable')),
+    '499': error(499, say('cancelled_499')),
+    '504': error(504, say('deadline_504')),
+    'capacity': error(400, say('capacity')),
+    'aggregations': error(400, say('aggregations')),
+    'quota-aggregations': error(400, say('quota_aggregations')),
+    'html': Answer(PAGE.format(say('page')).encode(), 200, HTML),
+    'json': Answer(error(503, say('unavailable')).body),
     'empty': Answer(),
     'list': Answer(b'[]'),
-    'junk': Answer(b'upstream connect error', content_type='text/plain'),
-    '401': error(401, UNAUTHENTICATED),
-    'rate403': error(403, 'Rate Limit Exceeded', errors=[{
-        'message': 'Rate Limit Exceeded', 'domain': 'usageLimits', 'reason': 'rateLimitExceeded'}]),
-    'reason403': error(403, 'Too much.', details=[{
-        '@type': 'type.googleapis.com/google.rpc.ErrorInfo', 'reason': 'RATE_LIMIT_EXCEEDED'}]),
-    'page403': Answer(PAGE.format('That is an error.').encode(), 403, HTML),
-    'expired': error(404, 'Requested entity was not found.'),
+    'braces': Answer(b'{}'),
+    'no-error': Answer(b'{}', 503),
+    'no-message': error(503, ''),
+    'escapes': error(503, say('escapes')),
+    'junk': Answer(say('no_upstream').encode(), content_type='text/plain'),
+    '401': error(401, say('unauthenticated')),
+    'rate403': error(403, say('rate_403'), errors=[{
+        'message': say('rate_403'), 'domain': 'usageLimits', 'reason': say('rate_reason')}]),
+    'reason403': error(403, say('too_much'), details=[{
+        '@type': 'type.googleapis.com/google.rpc.ErrorInfo', 'reason': say('rate_info')}]),
+    'page403': Answer(PAGE.format(say('page')).encode(), 403, HTML),
+    'expired': error(404, say('expired')),
+}
+# The same, but only where they are named: whether a script goes on is up to it.
+NAMED = {
+    'restricted': error(429, say('restricted')),
+    'redirect307': moved(307, 'http://127.0.0.1:9/'),
+    'redirect308': moved(308, 'https://www.googleapis.com/elsewhere'),
+    'bad-redirect': moved(302, 'https://[bad'),
 }
 SILENT = ('reset', 'eof', 'stall')  # no byte of an answer is sent
-SPOILT = ('truncate', 'truncate-chunked', 'unframed', 'drip')  # the right answer, but a part of it
-KINDS = (*INSTEAD, *SILENT, *SPOILT, 'gzip', 'cut-gzip')
-# Whole as answers, but not what was asked for; only where they are named, as not all can be noticed.
-WRONG = ('rows', 'half', 'flip')  # a table without its last rows, half a body, one with a byte changed
-NOT_FOR_TOKENS = {'408', '409', '499', 'capacity', 'aggregations', 'rate403', 'reason403', 'page403',
-                  '401'}
+SPOILT = ('truncate', 'truncate-chunked', 'unframed', 'drip')  # the right answer, but part of it
+KINDS = (*INSTEAD, *SILENT, *SPOILT, 'bad-chunk', 'gzip', 'cut-gzip')
+# Whole as answers, but not what was asked for: a table without its last rows, half a body, one with
+# a byte changed. Only where they are named, as not all can be noticed.
+WRONG = ('rows', 'half', 'flip')
+EXTRA = (*NAMED, *WRONG, 'huge')  # all that has to be named
+NOT_FOR_TOKENS = {'408', '409', '499', 'capacity', 'aggregations', 'quota-aggregations', 'rate403',
+                  'reason403', 'page403', '401', 'restricted'}
+BUSY = 'capacity', 'aggregations', 'quota-aggregations'  # whose status is a switch
+HUGE = 300 << 20  # bytes of the fault huge
 
 
 class Fate(NamedTuple):
@@ -63,7 +86,8 @@ class Fate(NamedTuple):
     chunked: bool
 
 
-CROWDED = Fate('crowded', 0, False, False)  # of a request that is one too many
+# of a request that is one too many: for the quota, and in restricted mode
+CROWDED, TOO_MANY = Fate('crowded', 0, False, False), Fate('crowded restricted', 0, False, False)
 
 
 def per_kind(value):
@@ -92,7 +116,6 @@ def draw(options, kind, request, digest, seen):
     delay = of_kind(options.latency, kind) * math.exp(gauss / 2 - 1 / 8)  # log-normal
     zipped = (zipped or 'gzip' in fault) and 'gzip' in request.headers.get('accept-encoding', '')
     fault = '' if fault == 'cut-gzip' and not zipped else fault
-    chunked = chunked and fault != 'unframed' or fault == 'truncate-chunked'
     return Fate(fault, delay, zipped, chunked)
 
 
@@ -102,16 +125,18 @@ def fits(fault, kind, request):
         return fault not in NOT_FOR_TOKENS
     if fault in ('expired', *WRONG):
         return kind in ('pixels', 'table')
+    if fault in ('redirect307', 'redirect308'):
+        return request.method == 'POST'
     return fault != '401' or 'authorization' in request.headers
 
 
 def instead(fault, behaviour):
     """The answer that a fault gives in place of the right one, or None."""
-    if fault == 'crowded':
-        return INSTEAD['429']
-    if fault in ('capacity', 'aggregations'):
+    if fault in ('crowded', 'crowded restricted'):
+        return INSTEAD['429'] if fault == 'crowded' else NAMED['restricted']
+    if fault in BUSY:
         return reworded(INSTEAD[fault], behaviour['capacity_status'])
-    return Answer(status=0) if fault in SILENT else INSTEAD.get(fault)
+    return Answer(status=0) if fault in SILENT else INSTEAD.get(fault) or NAMED.get(fault)
 
 
 def reworded(answer, status, body='json'):
@@ -140,6 +165,15 @@ def wrong(answer, fault):
     return Answer(body, answer.status, answer.content_type)
 
 
+def in_chunks(answer, fate, behaviour):
+    """Whether an answer comes in chunks, not with a Content-Length."""
+    if fate.fault in ('unframed', 'truncate-chunked', 'bad-chunk'):
+        return fate.fault != 'unframed'
+    switch = 'json_framing' if answer.content_type == JSON else (
+        'result_framing' if answer.content_type in STREAMED else None)
+    return fate.chunked or bool(switch) and behaviour[switch] == 'chunked'
+
+
 def send(connection, answer, fate, options):
     """Send an answer as fate has it; False if the connection has to be closed."""
     if fate.fault in WRONG:
@@ -150,15 +184,30 @@ def send(connection, answer, fate, options):
         if fate.fault == 'reset':
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         return False
-    packed = answer.pack(fate.chunked, fate.zipped, options.restricted, options.lower_headers, fate.fault)
+    if fate.fault == 'huge':
+        return send_huge(connection, answer)
+    restricted = bool(options.restricted or options.restricted_concurrency)
+    packed = answer.pack(in_chunks(answer, fate, options.behaviour), fate.zipped, restricted,
+                         options.lower_headers, fate.fault)
     if fate.fault not in SPOILT:
         connection.sendall(packed)
-        return True
+        return fate.fault != 'bad-chunk'
     cut = len(packed) - len(answer.body) // 2 - 1
     connection.sendall(packed[:cut])
     if fate.fault == 'drip':
         drip(connection, packed[cut:-1], options.stall)
     return False
+
+
+def send_huge(connection, answer):
+    """Send chunk after chunk of zeros, until the client has enough or got all of them."""
+    connection.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: %b\r\n\r\n'
+                       % answer.content_type.encode())
+    part = chunk(bytes(1 << 16))
+    for _ in range(HUGE >> 16):
+        connection.sendall(part)
+    connection.sendall(chunk(b''))
+    return True
 
 
 def drip(connection, rest, seconds):

@@ -11,6 +11,7 @@ from PIL import ImageColor
 
 import datasets
 from algorithms import BINARY, KINDS, UNARY, WHOLE, clamp_to, not_found
+from sentences import say, say_of_caller
 from values import (ALGORITHMS, BEHAVIOUR, BOOLEAN, BYTE, DOUBLE, FLOAT, INT32, WGS84, Band,
                     Collection, Date, EEError, Geometry, Image, Pixels, PixelType, Projection,
                     algorithm, as_collection, as_date, as_geometry, as_image, collect,
@@ -24,6 +25,12 @@ class LeafBand(Band):
 
     def at(self, pixels):
         return self.sample(pixels)
+
+
+@functools.lru_cache(maxsize=20000)
+def footprint_of(shape):
+    """The Geometry of a footprint, one for all images that share it."""
+    return Geometry(shape)
 
 
 @functools.lru_cache(maxsize=20000)
@@ -45,7 +52,7 @@ def scene_image(scene, asset):
     times = {'system:time_start': scene.start, 'system:time_end': scene.end}
     return Image([band(name, *rest) for name, rest in scene.bands.items()],
                  {**scene.properties, **times},
-                 scene.footprint and Geometry(scene.footprint), scene.index, asset)
+                 footprint_of(scene.footprint), scene.index, asset)
 
 
 @algorithm('ImageCollection.load')
@@ -56,13 +63,15 @@ def load_collection(name):
         raise not_found('ImageCollection', name)
 
     def load(hints):
-        starts = [hint.start for hint in hints if hint.start is not None]
-        ends = [hint.end for hint in hints if hint.end is not None]
+        start = max((hint.start for hint in hints if hint.start is not None), default=None)
+        end = min((hint.end for hint in hints if hint.end is not None), default=None)
         try:
-            scenes = dataset.find(next((hint.box for hint in hints if hint.box), None),
-                                  max(starts, default=None), min(ends, default=None))
+            scenes = dataset.find(next((hint.box for hint in hints if hint.box), None), start, end)
         except datasets.TooMany:
             refuse_long(math.inf)
+        # exactly those between the times: what is mapped before a filter is no more work
+        scenes = [one for one in scenes if (start is None or one.start >= start)
+                  and (end is None or one.start < end)]
         if BEHAVIOUR['archive_end']:
             scenes = [one for one in scenes if one.start < as_date(BEHAVIOUR['archive_end']).value]
         if BEHAVIOUR['collection_order'] == 'reversed':
@@ -95,9 +104,11 @@ def wide(values):
 def each(function, *images):
     """Calls a function of bands for each band of some images; an only band goes with all."""
     counts = {len(image.bands) for image in images}
+    told = ' and '.join(str(len(image.bands)) for image in images)
+    if 0 in counts and len(counts) > 1:
+        raise EEError(say_of_caller('one_without_bands', counts=told))
     if len(counts - {1}) > 1:
-        raise EEError(': Images must have the same number of bands, or one of them a single one. '
-                      f'Got {" and ".join(str(len(image.bands)) for image in images)}.')
+        raise EEError(say_of_caller('band_numbers', counts=told))
     number = max(counts - {1}, default=1)
     return [function(*bands) for bands in zip(*(
         image.bands * number if len(image.bands) == 1 else image.bands for image in images))]
@@ -192,7 +203,7 @@ def parse_expression(text, argument, names):
                 return select(given[argument], [part.value for part in node.args])
             case ast.Call(func=ast.Name()):
                 return call(node.func.id, *node.args)
-        raise EEError(f': The stand-in knows no {type(node).__name__}.')
+        raise EEError(say('lacks', what=f'{type(node).__name__} in an expression'))
 
     def function(*images):
         return visit(body, dict(zip(names, images)))
@@ -203,8 +214,24 @@ def parse_expression(text, argument, names):
 
 # ---------------------------------------------------------------- bands
 
+def no_bands(selector):
+    """What the bands are of an image that has none: an error, unless a switch says otherwise."""
+    if BEHAVIOUR['no_bands'] == 'bare':
+        return []
+    if BEHAVIOUR['no_bands'] == 'old':
+        raise EEError(say_of_caller('select_old', pattern=selector))
+    raise EEError(say_of_caller('select_no_bands', pattern=selector) + link())
+
+
+def link():
+    """The sentence that may follow where there are no bands."""
+    return say('no_bands_link') if BEHAVIOUR['no_bands_link'] else ''
+
+
 def find_bands(image, selectors):
     """The bands that selectors mean: names, regular expressions or numbers."""
+    if not image.bands and selectors:
+        return no_bands(selectors[0])
     bands = []
     for selector in selectors:
         if isinstance(selector, (int, float)):
@@ -213,8 +240,8 @@ def find_bands(image, selectors):
             chosen = [band for band in image.bands if band.name == selector] or [
                 band for band in image.bands if re.fullmatch(selector, band.name)]
         if not chosen:
-            raise EEError(f": Band pattern '{selector}' did not match any bands. "
-                          f'Available bands: [{", ".join(image.names())}]')
+            raise EEError(say_of_caller('select_no_match', pattern=selector,
+                                        bands=', '.join(image.names())))
         bands += chosen
     return bands
 
@@ -223,8 +250,7 @@ def find_bands(image, selectors):
 def rename(image, names):
     """A name for each band."""
     if len(names) != len(image.bands):
-        raise EEError(f': The number of names ({len(names)}) must match the number of bands '
-                      f'({len(image.bands)}).')
+        raise EEError(say_of_caller('rename_number', names=len(names), bands=len(image.bands)))
     return image.replace(bands=[band.but(name=name) for band, name in zip(image.bands, names)])
 
 
@@ -259,13 +285,20 @@ def update_mask(image, test):
 
 
 @algorithm('Image.unmask')
-def unmask(image, value):
-    """Another image, or 0, where it is masked."""
-    def fill(first, second):
-        return np.where(first[1], first[0], second[0]), first[1] | second[1]
-    return image.replace(bands=each(lambda band, other: together(
-        fill, result_type('max', band.type, other.type), band, other),
-        image, constant_image(0) if value is None else value))
+def unmask(image, value, same_footprint):
+    """Another image, or 0, where it is masked, but not beyond its footprint if that is to be the
+    same: developers.google.com/earth-engine/apidocs/ee-image-unmask."""
+    value = constant_image(0) if value is None else value
+
+    def fill(band, other):
+        def sample(pixels):
+            (first, known), (second, filled) = band.at(pixels), other.at(pixels)
+            if same_footprint and image.geometry:
+                filled = filled & covered(image.geometry, pixels)
+            return np.where(known, first, second), known | filled
+        return band.but(sample, type_=result_type('max', band.type, other.type))
+    footprint = image.geometry if same_footprint else union([image, value])
+    return image.replace(bands=each(fill, image, value), geometry=footprint)
 
 
 @algorithm('Image.where')
@@ -314,8 +347,7 @@ ALGORITHMS |= {
 def projection_of(image):
     """If all bands have the same."""
     if len({band.projection for band in image.bands}) > 1:
-        raise EEError(': The bands of the specified image contains different projections. Use '
-                      'Image.select to pick a single band.')
+        raise EEError(say_of_caller('projections'))
     return image.projection()
 
 
@@ -368,11 +400,36 @@ def burn(shape, col, row, height, width, touched=False):
         dtype='uint8', all_touched=touched).view(bool)
 
 
+def covered(footprint, pixels):
+    """Where the centres of pixels are in a footprint, which may be that of the whole Earth."""
+    area = footprint.degrees()
+    shapely.prepare(area)
+    return pixels.remember((footprint, 'covered'), lambda: shapely.intersects_xy(
+        area, *pixels.coordinates(WGS84)))
+
+
+def union(elements):
+    """The Geometry of all footprints, None if one of them has no bounds."""
+    footprints = {id(element.geometry): element.geometry for element in elements}.values()
+    if None in footprints or not footprints:
+        return None
+    if len(footprints) == 1:
+        return next(iter(footprints))
+    return Geometry(shapely.union_all([footprint.degrees() for footprint in footprints]))
+
+
 @algorithm('Image.clip')
 def clip(image, geometry):
-    """Masks it outside of a geometry."""
-    geometry = as_geometry(geometry)
+    """Masks it outside of a geometry, which becomes a limit of its footprint, too."""
+    clipped = cut_off(image, as_geometry(geometry))
+    if image.geometry is None or image.geometry.degrees().covers(clipped.geometry.degrees()):
+        return clipped
+    return clipped.replace(geometry=Geometry(shapely.intersection(
+        image.geometry.degrees(), clipped.geometry.degrees())))
 
+
+def cut_off(image, geometry):
+    """The image masked outside of a geometry."""
     def cut(band):
         def sample(pixels):
             values, mask = band.at(pixels)
@@ -387,9 +444,9 @@ ALGORITHMS['Image.clipToCollection'] = clip
 def bounds_of(image):
     """West, top, east, bottom in pixels of an image's projection, with north on top, and that."""
     if image.geometry is None:
-        raise EEError('Image: Unable to compute the bounds of an unbounded image; give a region.')
+        raise EEError(say('unbounded_picture'))
     if image.geometry.shape.is_empty:
-        raise EEError('Image: The region is empty.')
+        raise EEError(say('empty_region'))
     projection = image.projection()
     a, _, c, _, e, f = projection.transform
     projection = projection.with_transform((a, 0, c, 0, -abs(e), f))
@@ -429,7 +486,7 @@ def cut_to_grid(image, grid):
     """The image in the rectangle of a grid, which becomes its projection."""
     projection, col, row, width, height = grid
     frame = Geometry(rectangle(col, row, col + width, row + height), projection)
-    return set_default_projection(clip(image, frame), projection, None, None).replace(grid=grid)
+    return set_default_projection(cut_off(image, frame), projection, None, None).replace(grid=grid)
 
 
 @algorithm('Image.pixelLonLat')
@@ -495,11 +552,13 @@ def painted(band, palette):
 def visualize(image, bands, gain, bias, low, high, gamma, opacity, palette, force_rgb):
     """Bytes vis-red, vis-green and vis-blue, or vis-gray, of 1 or 3 bands."""
     if gain is not None or bias is not None or opacity not in (None, 1):
-        raise EEError(': The stand-in knows no gain, bias and opacity.')
+        raise EEError(say('lacks', what='gain, bias and opacity'))
     names = bands.replace(' ', '').split(',') if isinstance(bands, str) else bands
     chosen = find_bands(image, names) if names else image.bands[:3]
+    if not chosen:
+        return image  # told where the picture is made
     if len(chosen) not in (1, 3) or palette and len(chosen) == 3:
-        raise EEError(f': Expected 1 or 3 bands, and 1 with a palette, got {len(chosen)}.')
+        raise EEError(say_of_caller('visualize', count=len(chosen)))
     layers = [stretched(*layer) for layer in zip(chosen, three(low), three(high), three(gamma))]
     if palette:
         layers = painted(layers[0], palette)

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from behaviour import BEHAVIOUR
-from faults import KINDS, WRONG, per_kind
+from faults import EXTRA, KINDS, per_kind
 
 # The options: name, value if it is not given, what it is (None for a switch), help.
 OPTIONS = {
@@ -34,6 +34,8 @@ OPTIONS = {
         ('lower-headers', False, None,
          'write the names of headers in small letters, as some proxies do'),
         ('restricted', False, None, 'say in each answer that the project is in restricted mode'),
+        ('restricted-concurrency', 0, 'N', 'the same, and answer 429 in the words of that mode to '
+         'requests beyond N at once (about 2 were seen)'),
         ('behaviour', '', 'NAME=VALUE,..', 'switches of behaviour.py'),
         ('tiny', False, None,
          'give one pixel or one row for each result, not evaluated (for benchmarks)'),
@@ -42,21 +44,26 @@ OPTIONS = {
         ('faults', '', 'P', 'share of the requests that suffer a fault: 0.1 for all to Earth '
          'Engine, or by kind: discovery=, algorithms=, compute=, create=, pixels=, table=, token=, '
          'catalog='),
-        ('fault-kinds', '', 'A,B,..', f'faults to draw from (default: {", ".join(KINDS)}; there are '
-         f'also {", ".join(WRONG)})'),
+        ('fault-kinds', '', 'A,B,..', f'faults to draw from (default: {", ".join(KINDS)}; there '
+         f'are also {", ".join(EXTRA)})'),
         ('stall', 60.0, 'SECONDS', 'how long the faults stall and drip last'),
         ('broken', '', 'N[/M]', 'N items fail for good: early ones, or spread over about M'),
         ('broken-match', '', 'REGEX', 'items whose request matches fail for good'),
         ('broken-text', 'User memory limit exceeded.', 'TEXT', 'what they are answered'),
         ('broken-status', 400, 'N', 'and with which status'),
+        ('proxy-refuses', 0.0, 'P', 'share of the connections that the proxy answers 407'),
         ('fatal-after', -1, 'N', 'refuse everything after N results'),
         ('fatal-status', 403, 'N', '403: no permission; 401: token not valid, and no new one'),
     ],
     'the account': [
+        ('account', 'user', 'KIND', 'user: as the earthengine command signs in; service: the key '
+         'of a service account, workload: a file of workload identity, each in '
+         'GOOGLE_APPLICATION_CREDENTIALS'),
         ('no-credentials', False, None, 'there is no credentials file'),
         ('no-project', False, None, 'the credentials file has no project'),
-        ('project', 'standin-project', 'ID', 'the project in the credentials file'),
-        ('revoked', False, None, 'the refresh token is not valid any more'),
+        ('project', 'standin-project', 'ID', 'the only project there is, in the credentials file'),
+        ('credentials-project', '', 'ID', 'another one in the credentials file'),
+        ('revoked', False, None, 'the refresh token or key is not valid any more'),
         ('not-registered', False, None, 'the project is not registered for Earth Engine'),
     ],
     'the script': [
@@ -69,7 +76,9 @@ DEFAULTS = {name.replace('-', '_'): default
 PROXY = 'HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'
 AUTHORITY = 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE', 'CURL_CA_BUNDLE'
 ABSENT = ('NO_PROXY', 'no_proxy', 'ALL_PROXY', 'all_proxy', 'SSL_CERT_DIR', 'APPDATA',
-          'GOOGLE_APPLICATION_CREDENTIALS', 'CLOUDSDK_CONFIG', 'EE_CLOUD_API_VERSION')
+          'GOOGLE_APPLICATION_CREDENTIALS', 'CLOUDSDK_CONFIG', 'EE_CLOUD_API_VERSION',
+          'GOOGLE_CLOUD_PROJECT', 'GCLOUD_PROJECT', 'CLOUDSDK_CORE_PROJECT',
+          'GOOGLE_CLOUD_QUOTA_PROJECT')
 
 # Without a client_id it is that of the earthengine command, as for most people.
 CREDENTIALS = {
@@ -77,6 +86,13 @@ CREDENTIALS = {
     'scopes': ['https://www.googleapis.com/auth/earthengine',
                'https://www.googleapis.com/auth/cloud-platform'],
 }
+ADDRESS = 'chips@{project}.iam.gserviceaccount.com'
+SUBJECT_TOKEN = 'standin-subject-token'
+WORKLOAD = {
+    'type': 'external_account', 'token_url': 'https://sts.googleapis.com/v1/token',
+    'subject_token_type': 'urn:ietf:params:oauth:token-type:jwt',
+    'audience': '//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/'
+                'pool/providers/provider'}
 # Read when a Python starts. The variable is gone in the processes that the script starts.
 SITECUSTOMIZE = '''
 import os
@@ -145,26 +161,58 @@ class StandIn:
             connection.close()
 
     def home(self):
-        """A home folder that looks logged in."""
-        home = self.folder / 'home'
+        """A home folder that looks logged in, or with the key of a service."""
+        home, options = self.folder / 'home', self.options
         file = home / '.config' / 'earthengine' / 'credentials'
         file.parent.mkdir(parents=True, exist_ok=True)
-        project = {} if self.options['no_project'] else {'project': self.options['project']}
+        project = {} if options['no_project'] else {
+            'project': options['credentials_project'] or options['project']}
         file.write_text(json.dumps({**CREDENTIALS, **project}))
-        if self.options['no_credentials']:
+        if options['no_credentials'] or options['account'] != 'user':
             file.unlink()
         (home / 'sitecustomize.py').write_text(SITECUSTOMIZE)
-        return str(home)
+        return home
+
+    def key_file(self):
+        """The path of the file for GOOGLE_APPLICATION_CREDENTIALS."""
+        account, project = self.options['account'], (
+            self.options['credentials_project'] or self.options['project'])
+        named = {} if self.options['no_project'] else {
+            'project_id' if account == 'service' else 'quota_project_id': project}
+        if account == 'service':
+            content = {'type': 'service_account', 'private_key': self.private_key(), **named,
+                       'private_key_id': 'standin', 'client_email': ADDRESS.format(project=project),
+                       'token_uri': 'https://oauth2.googleapis.com/token'}
+        else:
+            subject = self.folder / 'subject-token'
+            subject.write_text(SUBJECT_TOKEN)
+            content = {**WORKLOAD, 'credential_source': {'file': str(subject)}, **named}
+        path = self.folder / f'{account}.json'
+        path.write_text(json.dumps(content))
+        return str(path)
+
+    def private_key(self):
+        """An RSA key, made once."""
+        path = self.folder / 'key.pem'
+        if not path.exists():
+            from cryptography.hazmat.primitives import serialization
+            from cryptography.hazmat.primitives.asymmetric import rsa
+            path.write_bytes(rsa.generate_private_key(65537, 2048).private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption()))
+        return path.read_text()
 
     @property
     def environ(self):
         """The environment in which a script finds the stand-in."""
-        home, method = self.home(), self.options['start_method']
+        home, method = str(self.home()), self.options['start_method']
         environ = {name: value for name, value in os.environ.items() if name not in ABSENT}
         environ.update(dict.fromkeys(PROXY, f'http://127.0.0.1:{self.port}'))
         environ.update(dict.fromkeys(AUTHORITY, str(self.folder / 'ca.pem')))
         environ.update(HOME=home, USERPROFILE=home, NO_GCE_CHECK='true',
                        PYTHONUSERBASE=site.getuserbase())  # lies in the home folder that is hidden
+        if self.options['account'] != 'user' and not self.options['no_credentials']:
+            environ['GOOGLE_APPLICATION_CREDENTIALS'] = self.key_file()
         if method:
             environ['PYTHONPATH'] = os.pathsep.join(
                 filter(None, [home, os.environ.get('PYTHONPATH')]))
@@ -176,10 +224,12 @@ def settings(options):
     """The options as the server takes them; ValueError if one makes no sense."""
     kinds = options['fault_kinds'] or KINDS
     kinds = kinds.split(',') if isinstance(kinds, str) else list(kinds)
-    if unknown := set(kinds) - {*KINDS, *WRONG}:
+    if unknown := set(kinds) - {*KINDS, *EXTRA}:
         raise ValueError(f'no kind of fault: {", ".join(sorted(unknown))}')
     if options['start_method'] not in ('', 'fork', 'forkserver', 'spawn'):
         raise ValueError(f'no start method: {options["start_method"]}')
+    if options['account'] not in ('user', 'service', 'workload'):
+        raise ValueError(f'no kind of account: {options["account"]}')
     re.compile(options['broken_match'])
     broken, _, among = str(options['broken'] or 0).partition('/')
     # One in so many items may break: twice as many as shall, of which the first do.

@@ -7,7 +7,8 @@ import numpy as np
 import shapely
 
 from algorithms import plain, to_string
-from images import burn, find_bands, result_type, working_projection
+from images import burn, find_bands, result_type, union, working_projection
+from sentences import say, say_of_caller
 from values import (ALGORITHMS, BEHAVIOUR, DOUBLE, INT32, WGS84, Band, EEError, Feature, Geometry,
                     Image, Pixels, Reducer, algorithm, collect, grid_of_pixels, refuse_long,
                     refuse_work)
@@ -55,7 +56,7 @@ def percentile(values, names):
 def combine(first, second, prefix, shared):
     """Reducer.combine"""
     if not shared:
-        raise EEError(': The stand-in combines reducers with sharedInputs only.')
+        raise EEError(say('lacks', what='combine() without sharedInputs'))
     return Reducer({**first.functions, **{
         prefix + name: function for name, function in second.functions.items()}})
 
@@ -93,7 +94,7 @@ def reduce_properties(collection, reducer, selectors):
     elements = collection.elements()
     refuse_long(len(elements), BEHAVIOUR['aggregate_limit'])
     if len(selectors) != reducer.inputs:
-        raise EEError(f': Need {reducer.inputs} input selectors, got {len(selectors)}.')
+        raise EEError(say_of_caller('selectors', needed=reducer.inputs, count=len(selectors)))
     needed = reducer.inputs - reducer.optional
     rows = [[element.get(name) for name in selectors] for element in elements]
     rows = [row for row in rows if None not in row[:needed]]
@@ -136,15 +137,10 @@ def blocks(shape, projection, touched=False):
 def find_pixels(geometry, projection, best_effort, limit, no_centre):
     """The Pixels of a region if they aren't too many."""
     if geometry is None:
-        raise EEError(': The geometry of an unbounded image must be specified.')
+        raise EEError(say_of_caller('unbounded_region'))
     count = math.ceil(geometry.to(projection).area)
     if count > limit and not best_effort:
-        raise EEError(f': Too many pixels in the region. Found {count}, but maxPixels allows only '
-                      f'{int(limit)}.\nEnsure that you are not aggregating at a higher resolution '
-                      'than you intended; that is the most frequent cause of this error. If not, '
-                      "then you may set the 'maxPixels' argument to a limit suitable for your "
-                      "computation; set 'bestEffort' to true to aggregate at whatever scale "
-                      "results in 'maxPixels' total pixels; or both.")
+        raise EEError(say_of_caller('pixels', count=count, limit=int(limit)))
     while geometry.to(projection).area > limit:
         projection = projection.at_scale(projection.scale() * 2)
     x, y = region_pixels(geometry, projection)
@@ -164,7 +160,7 @@ def column(band, pixels):
 def reduce_pixels(image, reducer, pixels):
     """{name of a band: {output: result}}"""
     if reducer.inputs > 1:
-        raise EEError(': The stand-in knows reducers of one input only.')
+        raise EEError(say('lacks', what='reducer of more than one input here'))
     results = {}
     for band in image.bands:
         values, mask = column(band, pixels)
@@ -182,7 +178,7 @@ def named(results):
 def reduce_region(image, reducer, geometry, scale, crs, transform, best_effort, limit):
     """A dictionary."""
     if not image.bands:
-        raise EEError(': Image has no bands.')
+        raise EEError(say_of_caller('reduce_no_bands'))
     projection = working_projection(image, crs, transform, scale)
     pixels = find_pixels(geometry or image.geometry, projection, best_effort, limit,
                          BEHAVIOUR['no_centre'])
@@ -217,7 +213,7 @@ def stratified_sample(image, points, class_band, region, scale, projection, seed
     the lowest of a class win."""
     band = find_bands(image, [class_band or 0])[0]
     if band.type.precision != 'int':
-        raise EEError(f": Class band '{band.name}' must be an integer.")
+        raise EEError(say_of_caller('class_band', name=band.name))
     wanted = dict(zip(class_values or [], map(int, class_points or [])))
     projection = working_projection(image, projection, None, scale)
     dice = np.random.default_rng(int(seed) + BEHAVIOUR['sample_seed'])
@@ -261,11 +257,10 @@ def same_bands(images):
     first = images[0].names() if images else []
     for image in images:
         if image.names() != first:
-            raise EEError(
-                'Expected a homogeneous image collection, but an image with incompatible bands was '
-                f'encountered. First image type: {len(first)} bands ([{", ".join(first)}]). '
-                f'Current image type: {len(image.bands)} bands ([{", ".join(image.names())}]). '
-                'Some bands might require explicit casts.')
+            kinds = (f'{len(names)} bands ([{", ".join(names)}])' for names in (
+                first, image.names()))
+            raise EEError(say('homogeneous') + say('homogeneous_types', **dict(
+                zip(('first', 'other'), kinds))))
     return images
 
 
@@ -286,7 +281,8 @@ def mosaic(collection):
         return Band(bands[0].name, functools.reduce(functools.partial(result_type, 'max'), kinds),
                     WGS84, sample)
     images = same_bands(collection.elements())
-    return Image([merged(*bands) for bands in zip(*(image.bands for image in images))])
+    return Image([merged(*bands) for bands in zip(*(image.bands for image in images))],
+                 geometry=union(images))
 
 
 def reduce_bands(bands, reducer, projection=WGS84):
@@ -315,7 +311,15 @@ def reduce_collection(collection, reducer, *, plain_names=False):
     return Image([
         band.but(name=layers[0].name if plain_names else f'{layers[0].name}_{band.name}')
         for layers in zip(*(image.bands for image in images))
-        for band in reduce_bands(layers, reducer)])
+        for band in reduce_bands(layers, reducer)], geometry=union(images))
+
+
+def to_bands(collection):
+    """An image of all bands of all images."""
+    images = collection.elements()
+    refuse_work(len(images))
+    return Image([band.but(name=f'{image.index}_{band.name}')
+                  for image in images for band in image.bands], geometry=union(images))
 
 
 ALGORITHMS |= {
@@ -324,7 +328,5 @@ ALGORITHMS |= {
             'min', 'max', 'count', 'sum', 'mean', 'median', 'mode')},
     'Image.reduce': lambda image, reducer: image.computed(
         reduce_bands(image.bands, reducer, image.projection())),
-    'ImageCollection.toBands': lambda collection: Image([
-        band.but(name=f'{image.index}_{band.name}')
-        for image in collection.elements() for band in image.bands]),
+    'ImageCollection.toBands': to_bands,
 }

@@ -5,6 +5,7 @@ its input, prints its port, and ends when its input ends.
 """
 import json
 import os
+import random
 import shutil
 import socket
 import socketserver
@@ -17,8 +18,9 @@ from pathlib import Path
 import trustme
 
 import faults
+from sentences import say
 from service import HOSTS, Service
-from wire import error, read_request, reply
+from wire import Answer, error, read_request, reply
 
 QUICK_ACK = getattr(socket, 'TCP_QUICKACK', None)  # Linux only
 
@@ -58,13 +60,25 @@ class Connection(socketserver.BaseRequestHandler):
     def connect(self, request):
         """Answer CONNECT; to anything but Earth Engine the way is closed."""
         host = request.path.rpartition(':')[0]
-        if request.method == 'CONNECT' and host in HOSTS:
+        if request.method != 'CONNECT' or host not in HOSTS:
+            self.count('refused_connections')
+            self.request.sendall(error(502, say('proxy', place=request.path)).pack())
+        elif self.proxy_refuses():
+            self.count('refused_by_proxy')
+            self.request.sendall(Answer(say('proxy_407').encode(), 407, 'text/plain', {
+                'Proxy-Authenticate': 'Basic realm="proxy"'}).pack())
+        else:
             self.count('connections')
             self.request.sendall(b'HTTP/1.1 200 Connection established\r\n\r\n')
             self.tunnel(host)
-        else:
-            self.count('refused_connections')
-            self.request.sendall(error(502, f'The stand-in does not know {request.path}').pack())
+
+    def proxy_refuses(self):
+        """Whether the proxy wants a password now, drawn for each connection."""
+        service = self.service
+        totals = service.counts.totals
+        number = totals['connections'] + totals['refused_by_proxy']
+        dice = random.Random(f'{service.options.seed} connection {number}')
+        return dice.random() < service.options.proxy_refuses
 
     def tunnel(self, host):
         """Talk TLS with a client that takes us for host."""

@@ -1,4 +1,5 @@
 """Google's side of the stand-in: tokens, ids, limits and results; a request in, an Answer out."""
+import base64
 import collections
 import functools
 import hashlib
@@ -17,14 +18,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import faults
+from sentences import say
 from wire import Answer, error, reply
 
 HOSTS = ('earthengine-highvolume.googleapis.com', 'earthengine.googleapis.com',
-         'oauth2.googleapis.com', 'storage.googleapis.com', 'www.googleapis.com')
+         'oauth2.googleapis.com', 'sts.googleapis.com', 'cloudresourcemanager.googleapis.com',
+         'storage.googleapis.com', 'www.googleapis.com')
 CLIENT_PROJECT = '517222506229'  # of the client itself: what it names if there is no other
 REFRESH_TOKEN = '1//standin-refresh-token'  # as in launch.CREDENTIALS
+SUBJECT_TOKEN = 'standin-subject-token'  # as in launch.py
+SCOPES = {f'https://www.googleapis.com/auth/{name}' for name in ('earthengine', 'cloud-platform')}
+GRANTS = 'urn:ietf:params:oauth:grant-type:'
 
 ID = re.compile('projects/[^/]+/(thumbnails|tables)/[0-9a-f]{32}-[0-9a-f]{32}')
+TAG = re.compile('[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?')  # as in ee/_state.py: _WorkloadTag
 
 CATALOG = 'https://developers.google.com/earth-engine/datasets/catalog/'
 DEPRECATED = {'links': [{
@@ -32,15 +39,6 @@ DEPRECATED = {'links': [{
     'deprecated': True, 'gee:replacement_id': 'MODIS/061/MOD11A2',
     'gee:removal_date': '2023-07-31T00:00:00Z',
     'gee:learn_more_url': CATALOG + 'MODIS_006_MOD11A2'}]}
-MISSING_TOKEN = ('Request is missing required authentication credential. Expected OAuth 2 access '
-                 'token, login cookie or other valid authentication credential.')
-NO_PERMISSION = ('Caller does not have required permission to use project {0}. Grant the caller '
-                 'the roles/serviceusage.serviceUsageConsumer role, by visiting '
-                 'https://console.developers.google.com/iam-admin/iam/project?project={0} '
-                 'and then retry.')
-NOT_REGISTERED = ('Project {0} is not registered to use Earth Engine. Visit '
-                  'https://console.cloud.google.com/earth-engine/configuration?project={0} '
-                  'to register your project.')
 PIXEL = bytes.fromhex('89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c'
                       '49444154789c63606060000000040001f61738550000000049454e44ae426082')
 
@@ -60,17 +58,21 @@ class Counts:
         self.requests = collections.defaultdict(collections.Counter)  # kind -> status -> number
         self.faults = collections.defaultdict(collections.Counter)  # kind -> fault -> number
         self.hosts = collections.Counter()  # host -> number of requests
-        self.projects = collections.Counter()  # project in x-goog-user-project -> number of requests
+        self.projects = collections.Counter()  # project in x-goog-user-project -> requests
+        self.workload_tags = collections.Counter()  # tag -> number of requests
+        self.scopes = set()  # that a token was asked for
         self.served = set()  # digests of the requests that got their result
         self.totals = collections.Counter(dict.fromkeys((
-            'connections', 'refused_connections', 'failed_handshakes', 'broken_tls', 'tokens',
-            'throttled', 'most_at_once', 'results', 'credentials_with_results', 'bytes'), 0))
+            'connections', 'refused_connections', 'refused_by_proxy', 'failed_handshakes',
+            'broken_tls', 'tokens', 'throttled', 'most_at_once', 'results',
+            'credentials_with_results', 'bytes'), 0))
         self.start, self.history = time.time(), []  # [seconds, requests in flight, results]
 
     def report(self):
         """All but the digests, as JSON has it."""
         return {'requests': self.requests, 'faults': self.faults, 'hosts': self.hosts,
-                'projects': self.projects, **self.totals,
+                'projects': self.projects, 'workload_tags': self.workload_tags,
+                'scopes': sorted(self.scopes), **self.totals,
                 'items_served': len(self.served), 'history': self.history}
 
 
@@ -84,7 +86,8 @@ class Service:
             self.idle.put(start_worker())
         self.created, self.tokens, self.values = {}, {}, {}
         self.broken = collections.defaultdict(set)  # what has been chosen, for each choice
-        self.in_flight, self.bucket, self.filled = 0, 0.0, 0.0
+        self.under_way = {}  # {id of a request: its kind}
+        self.bucket, self.filled = 0.0, 0.0
         self.set(options)
         self.reset()
 
@@ -92,9 +95,19 @@ class Service:
         """Take other options, at any time."""
         self.options = types.SimpleNamespace(**options)
 
+    @property
+    def in_flight(self):
+        """How many requests are under way."""
+        return len(self.under_way)
+
+    def at_work(self):
+        """How many of them compute."""
+        return sum(kind in faults.WORK for kind in self.under_way.values())
+
     def reset(self):
         """Forget what has been served; ids and tokens stay valid."""
         self.counts, self.seen = Counts(), collections.Counter()
+        self.under_way.clear()  # those of runs that were killed
         self.broken.clear()
 
     def find(self, host, request):
@@ -107,7 +120,7 @@ class Service:
             if verb == request.method and re.fullmatch(place, host + request.path):
                 return kind, function
         return 'other', lambda service, request: error(
-            404, f'The stand-in knows no {request.method} {request.path}')
+            404, say('lacks', what=f'{request.method} {request.path}'))
 
     def enter(self, kind, request):
         """Count a request in; gives its digest and its Fate."""
@@ -115,10 +128,15 @@ class Service:
         known = name and self.created.get(name[0])
         digest = known.digest if known else sha1(request.body or request.path.encode())
         with self.lock:
+            if tag := workload_tag(kind, request):
+                self.counts.workload_tags[tag] += 1
             if kind in faults.EARTH_ENGINE:
+                restricted = self.options.restricted_concurrency
+                if restricted and kind in faults.WORK and self.at_work() >= restricted:
+                    return digest, faults.TOO_MANY
                 if self.crowded():
                     return digest, faults.CROWDED
-                self.in_flight += 1
+                self.under_way[id(request)] = kind
                 totals = self.counts.totals
                 totals['most_at_once'] = max(totals['most_at_once'], self.in_flight)
             self.seen[kind, digest] += 1
@@ -145,17 +163,17 @@ class Service:
             return self.refusal(kind, request) or function(self, request)
         except Exception as problem:  # of the stand-in itself: to be seen, and not to be retried
             traceback.print_exc()
-            return error(400, f'The stand-in failed: {type(problem).__name__}: {problem}')
+            return error(400, say('failed', error=f'{type(problem).__name__}: {problem}'))
 
     def leave(self, kind, request, digest, answer, fault):
         """Count a request out; gives its answer, which is no result when there are no more."""
         result = kind in ('pixels', 'table')
         with self.lock:
             counts, complete = self.counts, answer.status == 200 and fault in ('', 'gzip')
-            if fault == 'crowded':
+            if fault.startswith('crowded'):
                 counts.totals['throttled'] += 1
             else:
-                self.in_flight -= kind in faults.EARTH_ENGINE
+                self.under_way.pop(id(request), None)  # none if it's of before the last reset()
                 counts.faults[kind].update([fault] * bool(fault))
             if complete and result and self.exhausted():
                 answer = self.refusal(kind, request)
@@ -182,41 +200,64 @@ class Service:
         options, headers, project = self.options, request.headers, request.path.split('/')[3]
         if self.exhausted():
             if options.fatal_status == 401:
-                return error(401, faults.UNAUTHENTICATED)
-            return error(403, NO_PERMISSION.format(project))
-        result = kind in ('pixels', 'table')
-        if result:
+                return error(401, say('unauthenticated'))
+            return error(403, say('no_permission', project=project))
+        if kind in ('pixels', 'table'):
             return None  # who has the URL may fetch it
         token = headers.get('authorization', '').removeprefix('Bearer ')
         if not token:
-            return error(401, MISSING_TOKEN)
+            return error(401, say('no_token'))
         if time.monotonic() - self.tokens.get(token, -1e9) > options.token_life:
-            return error(401, faults.UNAUTHENTICATED)
-        if (headers.get('x-goog-user-project') != project
-                           or project == CLIENT_PROJECT):
-            return error(403, NO_PERMISSION.format(project))
-        return error(403, NOT_REGISTERED.format(project)) if options.not_registered else None
+            return error(401, say('unauthenticated'))
+        payer = headers.get('x-goog-user-project')
+        if not payer or CLIENT_PROJECT in (project, payer):
+            return error(403, say('no_permission', project=project))
+        for name in project, payer:
+            if name != options.project:
+                return error(options.behaviour['other_project_status'],
+                             say('no_project', project=name))
+        if options.not_registered:
+            return error(403, say('not_registered', project=project))
+        tag = workload_tag(kind, request)
+        return error(400, say('tag', tag=tag)) if tag and not TAG.fullmatch(tag) else None
 
     def token(self, request):
-        """A new access token for the refresh token."""
+        """A new access token for the refresh token, the key of a service account or a subject."""
         form = dict(urllib.parse.parse_qsl(request.body.decode()))
+        grant, claims = form.get('grant_type', '').removeprefix(GRANTS), form
+        if grant == 'jwt-bearer':
+            claims = jwt_claims(form['assertion'])
+        scopes = claims.get('scope', '').split()
+        with self.lock:
+            self.counts.scopes.update(scopes)
+        fine = {'refresh_token': form.get('refresh_token') == REFRESH_TOKEN,
+                'token-exchange': form.get('subject_token') == SUBJECT_TOKEN,
+                'jwt-bearer': claims.get('iss') == claims.get('sub', claims.get('iss'))}
         revoked = self.options.revoked or self.exhausted() and self.options.fatal_status == 401
-        if revoked or form.get('refresh_token') != REFRESH_TOKEN:
-            return reply({'error': 'invalid_grant',
-                          'error_description': 'Token has been expired or revoked.'}, 400)
+        if revoked or not fine.get(grant):
+            return reply({'error': 'invalid_grant', 'error_description': say('grant')}, 400)
+        if grant != 'refresh_token' and not SCOPES & {*scopes}:
+            return reply({'error': 'invalid_scope', 'error_description': say('scope')}, 400)
         token = f'ya29.standin-{len(self.tokens) + 1}'
         self.tokens[token] = time.monotonic()
+        kind = {'issued_token_type': 'urn:ietf:params:oauth:token-type:access_token'} if (
+            grant == 'token-exchange') else {}
         return reply({'access_token': token, 'expires_in': 3599, 'token_type': 'Bearer',
-                      'scope': form.get('scope', '')})
+                      'scope': ' '.join(scopes), **kind})
 
     def create(self, request):
         """The id of a download; most errors in its expression come later, when it is fetched."""
         kind, digest, answer = request.path.rpartition('/')[2], sha1(request.body), None
-        checked = Answer()
+        checked, behaviour = Answer(), self.options.behaviour
         if self.options.eager:
             answer = checked = self.result(kind, request.body, digest)
         elif kind == 'thumbnails' and not self.options.tiny:
             checked = self.run('size', request.body)
+        if checked.status == 200 and not answer and behaviour['max_images_at'] == 'create' and (
+                behaviour['max_images'] is not None):
+            answer = self.result(kind, request.body, digest)  # kept, with other errors, for the GET
+            if told(answer, behaviour['max_images_text']):
+                checked = answer
         if checked.status != 200:
             return checked
         parent = request.path.removeprefix('/v1/')
@@ -229,7 +270,7 @@ class Service:
         name, life = ID.search(request.path), self.options.id_life
         known = name and self.created.get(name[0])
         if not known or life and time.monotonic() - known.time > life:
-            return error(404, 'Requested entity was not found.')
+            return error(404, say('expired'))
         return known.answer or self.result(name[1], known.body, known.digest)
 
     def result(self, kind, body, digest):
@@ -296,6 +337,27 @@ def sha1(content):
     return hashlib.sha1(content).hexdigest()
 
 
+def workload_tag(kind, request):
+    """The tag of a request, or None: developers.google.com/earth-engine/reference/rest/v1, a
+    parameter of thumbnails.create and tables.create, and a part of the body of value.compute."""
+    if kind == 'create':
+        return request.query.get('workloadTag')
+    if kind != 'compute' or b'"workloadTag"' not in request.body:
+        return None
+    return json.loads(request.body).get('workloadTag')
+
+
+def jwt_claims(token):
+    """What a JSON web token says; nobody checks its signature here."""
+    part = token.split('.')[1]
+    return json.loads(base64.urlsafe_b64decode(part + '=' * (-len(part) % 4)))
+
+
+def told(answer, text):
+    """Whether an answer is an error that says so, perhaps behind the name of an element."""
+    return answer.status >= 400 and text in json.loads(answer.body)['error']['message']
+
+
 def client_file(name):
     """The text of a file that comes with the tests of the client."""
     folder = Path(importlib.util.find_spec('ee').submodule_search_locations[0])
@@ -310,12 +372,15 @@ def read_algorithms():
 
 @functools.cache
 def read_discovery():
-    """The description of the service; the client's copy is of another version and lacks tables."""
+    """The description of the service; the client's copy is of 2020 and lacks tables and tags."""
     document = json.loads(
         client_file('cloud_api_discovery_document.json').replace('v1alpha', 'v1'))
     methods = document['resources']['projects']['resources']
     methods['tables'] = json.loads(json.dumps(methods['thumbnails']).replace(
         'thumbnails', 'tables').replace('getPixels', 'getFeatures'))
+    for name in 'thumbnails', 'tables':
+        methods[name]['methods']['create']['parameters']['workloadTag'] = {
+            'location': 'query', 'type': 'string'}
     return reply(document)
 
 
@@ -324,6 +389,9 @@ PLACE = r'earthengine(-highvolume)?\.googleapis\.com'
 PROJECT = PLACE + '/v1/projects/[^/]+/'
 METHODS = (
     ('POST', r'oauth2\.googleapis\.com/token', 'token', Service.token),
+    ('POST', r'sts\.googleapis\.com/v1/token', 'token', Service.token),
+    ('GET', r'cloudresourcemanager\.googleapis\.com/v1/projects/\d+', 'project',
+     lambda service, request: reply({'projectId': service.options.project})),
     ('GET', r'storage\.googleapis\.com/.*/catalog_deprecated\.json', 'catalog',
      lambda service, request: reply(DEPRECATED)),
     ('GET', PLACE + r'/\$discovery/rest', 'discovery', lambda service, request: read_discovery()),

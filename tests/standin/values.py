@@ -15,6 +15,7 @@ import shapely
 
 import datasets
 from behaviour import BEHAVIOUR
+from sentences import say, say_of_caller
 
 MAX_ELEMENTS = 5000
 
@@ -29,8 +30,8 @@ class EEError(Exception):
 
 
 class Algorithms(dict):
-    """{name: function}, called with the arguments of the signature, in its order; a function may leave
-    out those at the end that it has no use for. A second one of a name is a mistake."""
+    """{name: function}, called with the arguments of the signature, in its order; a function may
+    leave out those at the end that it has no use for. A second one of a name is a mistake."""
 
     def __setitem__(self, name, function):
         if name in self:
@@ -57,7 +58,7 @@ def algorithm(name):
 def refuse_long(count, limit=MAX_ELEMENTS):
     """Refuses a collection of more elements than the service puts into one answer."""
     if limit and count > limit:
-        raise EEError(f'Collection query aborted after accumulating over {limit} elements.')
+        raise EEError(say('elements', limit=limit))
 
 
 def refuse_work(count):
@@ -83,7 +84,7 @@ class Projection(NamedTuple):
     def with_transform(self, transform):
         """The same with another transform."""
         if transform[1] or transform[3]:
-            raise EEError('Projection: The stand-in knows no transform that shears or turns.')
+            raise EEError(say('lacks', what='transform that shears or turns'))
         return self._replace(transform=tuple(transform))
 
     def at_scale(self, metres):
@@ -101,8 +102,7 @@ def find_crs(name):
     try:
         return pyproj.CRS(datasets.CRS.get(name, name))
     except pyproj.exceptions.CRSError:
-        raise EEError(f"Projection: The CRS of a map projection could not be parsed: '{name}'."
-                      ) from None
+        raise EEError(say('crs', name=name)) from None
 
 
 def forward(transform, x, y):
@@ -205,7 +205,7 @@ class Geometry:
             shape, own = self.shape, self.projection
             if own.crs != projection.crs and not shape.is_empty:
                 west, south, east, north = shape.bounds
-                shape = shape.segmentize(max(east - west, north - south) / 32 or 1)
+                shape = shape.segmentize(max(east - west, north - south) / 1024 or 1)
 
             def convert(points):
                 pixels = Pixels(own, *points.T)
@@ -397,7 +397,7 @@ def exactly(name, kinds):
     """A cast that changes nothing but refuses other types."""
     def cast(value):
         if not isinstance(value, kinds):
-            raise EEError(f': Invalid type. Expected type: {name}. Actual: {type(value).__name__}.')
+            raise EEError(say_of_caller('type', expected=name, actual=type(value).__name__))
         return value
     return cast
 
@@ -445,7 +445,7 @@ def as_date(value):
         utc = moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
         return Date(round(utc.timestamp() * 1000))
     except ValueError:
-        raise EEError(f"Date: Bad date/time '{value}'.") from None
+        raise EEError(say('date', text=value)) from None
 
 
 CASTS = {

@@ -1,5 +1,6 @@
 """What a worker does: it evaluates the expression of a request and makes the bytes of an answer."""
 import csv
+import functools
 import io
 import json
 import traceback
@@ -8,11 +9,13 @@ import zipfile
 import numpy as np
 import PIL.Image
 import rasterio
+import tifffile
 
 import images
 from algorithms import to_string
 from evaluate import evaluate, to_json
 from reducers import column
+from sentences import say
 from values import BEHAVIOUR, BYTE, EEError, find_crs, grid_of_pixels, refuse_long
 from wire import Answer, error, reply
 
@@ -29,7 +32,7 @@ def answer(job, body, behaviour):
         return error(problem.status, str(problem))
     except Exception as problem:  # a fault of the stand-in: to be seen, and not to be retried
         traceback.print_exc()
-        return error(400, f'The stand-in failed: {type(problem).__name__}: {problem}')
+        return error(400, say('failed', error=f'{type(problem).__name__}: {problem}'))
 
 
 def value(expression, file_format, body):
@@ -45,7 +48,8 @@ def size(expression, file_format, body):
         image = evaluate(expression)
     except EEError:
         return Answer()
-    check_size(image)
+    if image.bands:
+        check_size(image)
     return Answer()
 
 
@@ -53,13 +57,11 @@ def check_size(image):
     """Refuses a picture of too many pixels: a value and a byte of mask for each band."""
     *_, width, height = images.grid_of(image)
     if max(width, height) > MAX_SIDE:
-        raise EEError(f'Pixel grid dimensions ({width}x{height}) must be less than or equal to '
-                      f'{MAX_SIDE}.')
+        raise EEError(say('grid_size', width=width, height=height, limit=MAX_SIDE))
     total, limit = (width * height * sum(band.type.dtype().itemsize + 1 for band in image.bands),
                     BEHAVIOUR['download_limit'])
     if total > limit:
-        raise EEError(f'Total request size ({total} bytes) must be less than or equal to {limit} '
-                      'bytes.')
+        raise EEError(say('request_size', total=total, limit=limit))
 
 
 def picture(expression, file_format, body):
@@ -68,7 +70,7 @@ def picture(expression, file_format, body):
     if body.get('bandIds'):
         image = images.select(image, body['bandIds'])
     if not image.bands:
-        raise EEError('Image has no bands.')
+        raise EEError(say('picture_no_bands') + images.link())
     check_size(image)
     grid, name = images.grid_of(image), file_format or 'AUTO_JPEG_PNG'
     pixels = grid_of_pixels(*grid)
@@ -83,11 +85,10 @@ def picture(expression, file_format, body):
     if name == 'ZIPPED_GEO_TIFF':
         return encode_zip(encode_tiff(layers, grid).body)
     if name not in ('PNG', 'JPEG', 'AUTO_JPEG_PNG'):
-        raise EEError(f'The stand-in knows no file format {name}.')
+        raise EEError(say('lacks', what=f'file format {name}'))
     if len(layers) not in (1, 3) or any(band.type != BYTE for band in image.bands):
         types = ', '.join(f'{band.name} {band.type.dtype()}' for band in image.bands)
-        raise EEError(f'{name}: Expected 1 or 3 bands of type uint8, as visualize() makes them, '
-                      f'got {len(layers)}: {types}.')
+        raise EEError(say('picture_bands', format=name, count=len(layers), types=types))
     return encode_picture(list(layers.values()), name)
 
 
@@ -107,30 +108,57 @@ def encode_picture(layers, name):
     return Answer(file.getvalue(), content_type=f'image/{name.lower()}')
 
 
+def lowest(kind):
+    """What the service has in a GeoTIFF of a type where it is masked, and says so in a tag."""
+    return -np.inf if kind.kind == 'f' else np.iinfo(kind).min
+
+
 def encode_npy(layers):
-    """A structured array with a field for each band, 0 where it is masked."""
+    """A structured array with a field for each band."""
     file, first = io.BytesIO(), next(iter(layers.values()))[0]
     array = np.zeros(first.shape, [(name, values.dtype) for name, (values, _) in layers.items()])
-    for name, (values, _) in layers.items():
-        array[name] = values
+    for name, (values, mask) in layers.items():
+        minimum = BEHAVIOUR['npy_masked'] == 'minimum'
+        array[name] = np.where(mask, values, lowest(values.dtype)) if minimum else values
     np.save(file, array)
     return Answer(file.getvalue(), content_type='application/octet-stream')
 
 
+TRANSFORMATION, NO_DATA, GEO_KEYS = 34264, 42113, (34735, 34736, 34737)  # tags of a GeoTIFF
+
+
 def encode_tiff(layers, grid):
-    """A GeoTIFF of one type for all bands; masked is 0, or NaN in floating point."""
+    """A GeoTIFF of one type for all bands, as the service writes them: the file kept in
+    phiscu/matilda_edu a13a119, and tests/integration.py of leftfield-geospatial/geedim."""
     projection, col, row, width, height = grid
     kind = np.result_type(*(values.dtype for values, _ in layers.values()))
-    blank = np.nan if kind.kind == 'f' else 0
-    transform = rasterio.Affine(*projection.transform) * rasterio.Affine.translation(col, row)
+    array = np.stack([np.where(mask, values, lowest(kind)).astype(kind)
+                      for values, mask in layers.values()], axis=-1)
+    a, b, c, d, e, f, *_ = (rasterio.Affine(*projection.transform)
+                            * rasterio.Affine.translation(col, row))
+    blank = '-inf' if kind.kind == 'f' else f'{lowest(kind)}.0'
+    tags = [(TRANSFORMATION, 'd', 16, [a, b, 0, c, d, e, 0, f, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (NO_DATA, 's', 0, blank), *geo_keys(find_crs(projection.crs).to_wkt())]
+    many = {'planarconfig': 'contig'} if len(layers) > 1 else {}
+    file = io.BytesIO()
+    tifffile.imwrite(file, array if many else array[..., 0], byteorder='>', tile=(256, 256),
+                     compression=32946, compressionargs={'level': 1}, photometric='minisblack',
+                     metadata=None, software=False, extratags=[(*tag, True) for tag in tags],
+                     **many)
+    return Answer(file.getvalue(), content_type='image/tiff')
+
+
+@functools.cache
+def geo_keys(crs):
+    """The tags of a coordinate system, as GDAL writes them: (code, type, count, value)."""
     with rasterio.MemoryFile() as memory:
-        with memory.open(driver='GTiff', width=width, height=height, count=len(layers), dtype=kind,
-                         crs=find_crs(projection.crs).to_wkt(), transform=transform,
-                         compress='deflate', zlevel=1) as file:
-            for number, (name, (values, mask)) in enumerate(layers.items(), 1):
-                file.write(np.where(mask, values, blank).astype(kind), number)
-                file.set_band_description(number, name)
-        return Answer(memory.read(), content_type='image/tiff')
+        with memory.open(driver='GTiff', width=1, height=1, count=1, dtype='uint8', crs=crs,
+                         transform=rasterio.Affine(2, 0, 0, 0, -2, 0)):
+            pass
+        with tifffile.TiffFile(io.BytesIO(memory.read())) as file:
+            found = [tag for tag in file.pages[0].tags.values() if tag.code in GEO_KEYS]
+            return [(tag.code, tag.dtype, 0 if isinstance(tag.value, str) else tag.count, tag.value)
+                    for tag in found]
 
 
 def encode_zip(tiff):
@@ -148,7 +176,7 @@ def table(expression, file_format, body):
     collection, selectors = evaluate(expression), body.get('selectors')
     elements = collection.elements()
     if file_format not in (None, 'CSV'):
-        raise EEError(f'The stand-in knows no file format {file_format}.')
+        raise EEError(say('lacks', what=f'file format {file_format}'))
     refuse_long(len(elements), BEHAVIOUR['table_limit'])
     return Answer(encode_csv(elements, selectors).encode(), content_type='text/csv')
 
