@@ -1,18 +1,24 @@
-"""The blocks of the README: cut out, put into a script as it says there, run, and the results opened."""
+"""The README: its blocks are cut out, put into a script as it says there, run, and the results opened; what it
+quotes and counts is compared with the scripts."""
 import ast
 import collections
 import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 
 import numpy as np
+import pandas
 import pytest
 import rasterio
 import shapely
 from PIL import Image
 
 import datasets
-from conftest import HERE
+import sentences
+from conftest import HERE, LIMIT
 from test_chips import alike, expected, scenes, sentinel, utm_grid
 from test_timeseries import expected as expected_series, days_between, units
 
@@ -33,12 +39,17 @@ def blocks():
     return found
 
 
-def recipe(words, count=1):
-    """Hands a test the blocks under the heading that has these words, which are so many."""
+def under(words, count=1):
+    """The blocks under the heading that has these words, which are so many."""
     heading, = [heading for heading in blocks() if words in heading]
     assert len(blocks()[heading]) == count
     TESTED.add(heading)
-    return pytest.mark.parametrize('texts', [blocks()[heading]], ids=[words])
+    return blocks()[heading]
+
+
+def recipe(words, count=1):
+    """Hands a test the blocks under a heading."""
+    return pytest.mark.parametrize('texts', [under(words, count)], ids=[words])
 
 
 def pieces(text):
@@ -103,7 +114,7 @@ def requests(standin):
                for kind in ('compute', 'create', 'pixels', 'table'))
 
 
-@recipe('clear median', 2)
+@recipe('median of a summer', 2)
 def test_sentinel(folder, texts):
     few = dict(POINTS_PER_ECOREGION=1, SIZE=40)
     folder.edit(put(folder, texts[0]), **few).run('chips.py')
@@ -131,6 +142,7 @@ def test_nearest(folder, texts):
         f'{name},{lon},{lat},{date}\n' for name, lon, lat, date in places))
     printed = folder.edit(put(folder, texts[0]), SIZE=32).run('chips.py')
     assert '3 of 4' in printed and '1 nothing: no scene within 15 days (d.png)' in printed
+    told = {row['file']: row['why'] for row in folder.log('matched') if row['outcome'] == 'done'}
     shown = set()
     for name, lon, lat, date in places[:3]:
         row, = [row for row in folder.table('matched/chips.csv') if row['id'] == name]
@@ -143,8 +155,75 @@ def test_nearest(folder, texts):
         best = [scene for scene in near if away[scene] - min(away.values()) < 0.01]
         assert max(likeness(folder.path / 'matched' / row['file'], sentinel(scene, x, y, ['B4', 'B3', 'B2']))
                    for scene in best) > 0.99
-        shown.add(best[0].index[:8])
+        shown.add(datasets.date_of(best[0].start // datasets.DAY))
+        # what getResult() returns stands in the log, and is counted at the end
+        assert told[row['file']] == f'scene of {datasets.date_of(best[0].start // datasets.DAY)}'
+        assert f'1 done: {told[row["file"]]} ({row["file"]})' in printed
     assert len(shown) == 3
+
+
+@recipe('Several bands at your own points')
+def test_values(folder, texts):
+    places = {'a': (-105.2437, 40.0151), 'b': (-104.5003, 38.2002)}
+    (folder.path / 'points.csv').write_text('id,lon,lat\n' + ''.join(
+        f'{name},{lon},{lat}\n' for name, (lon, lat) in places.items()))
+    when = '2023-06-01', '2023-07-01'
+    folder.edit(put(folder, texts[0]), START=when[0], END=when[1]).run('chips.py')
+    assert len(folder.files('values')) == 3
+    for name, (lon, lat) in places.items():
+        seen = sorted(scenes((lon, lat, lon, lat), *when), key=lambda scene: scene.start)
+        rows = folder.table(f'values/{name}.csv')
+        assert len(rows) == len(seen) > 3 and list(rows[0]) == ['date', 'B4', 'B8', 'SCL']
+        for row, scene in zip(rows, seen):
+            truth = sentinel(scene, np.array([[lon]]), np.array([[lat]]), ['B4', 'B8', 'SCL'])[0, 0]
+            assert row['date'] == str(datasets.date_of(scene.start // datasets.DAY))
+            assert [float(row[band]) for band in ('B4', 'B8', 'SCL')] == list(truth)
+
+    # a masked value is an empty cell, and no image is no row
+    modis = dict(COLLECTION='MODIS/061/MOD11A2', SCALE=1000, BANDS=['LST_Day_1km', 'QC_Day'])
+    folder.edit('chips.py', OUTPUT='modis', END='2023-09-01', **modis).run('chips.py')
+    days, empty = days_between(when[0], '2023-09-01'), 0
+    for name, place in places.items():
+        col, row = datasets.modis_cell(*place)
+        lines = [[str(datasets.date_of(day)), '' if datasets.lst_masked(col, row, day) else
+                  str(datasets.lst_raw(col, row, day)), str(datasets.lst_qc(col, row, day))] for day in days]
+        empty += sum(not value for _, value, _ in lines)
+        assert [[*line.values()] for line in folder.table(f'modis/{name}.csv')] == lines
+    assert 0 < empty < 2 * len(days)
+    folder.edit('chips.py', OUTPUT='none', START='1999-01-01', END='1999-02-01').run('chips.py')
+    assert (folder.path / 'none' / 'a.csv').read_text().strip() == 'date,LST_Day_1km,QC_Day'
+
+
+@recipe('in several years')
+def test_years(folder, texts):
+    points = folder.path / 'points.csv'
+    points.write_text('id,lon,lat,kind\na,-105.24,40.01,wood\nb,-104.5,38.2,\n')
+    folder.edit(put(folder, texts[0]), YEARS=[2017, 2018], SIZE=32)
+    printed = folder.run('chips.py')
+    assert '2 of 4 are in years' in printed
+    assert '2 nothing: no image with R, G, B in 2018 (2018/a.png, 2018/b.png)' in printed
+    before = folder.files('years')
+
+    with points.open('a') as table:
+        table.write('c,-107.1,39.3,lake\n')
+    folder.edit('chips.py', YEARS=[2017, 2018, 2019])
+    printed = folder.run('chips.py', status=1)
+    assert 'YEARS is [2017, 2018, 2019] now and was [2017, 2018]; the file points.csv has changed.' in printed
+    assert '6 of 9 are in years' in folder.run('chips.py', '--keep')
+    after = folder.files('years')
+    assert all(after[name] == before[name] for name in before if name != 'chips.csv')
+    rows = folder.table('years/chips.csv')
+    assert [(row['id'], row['year'], row['kind']) for row in rows] == [
+        (name, year, kind) for year in ('2017', '2018', '2019')
+        for name, kind in (('a', 'wood'), ('b', ''), ('c', 'lake'))]
+    for row in rows:
+        assert row['file'] == f'{row["year"]}/{row["id"]}.png'
+        if row['year'] == '2018':
+            assert row['file'] not in after
+            continue
+        shown = np.array(Image.open(folder.path / 'years' / row['file']))
+        assert alike(shown, expected(row, 32, 1, int(row['year']))[..., :3]) > 0.99
+        assert alike(shown, expected(row, 32, 1, int(row['year']) + 2)[..., :3]) < 0.5
 
 
 @recipe('Every image over a city')
@@ -186,7 +265,48 @@ def getRequests():
 '''
 
 
-@recipe('many points')
+@recipe('series that grows')
+def test_growing(folder, texts):
+    folder.edit(put(folder, texts[0]), YEARS=[2001], COUNTRIES=['Uruguay']).run('timeseries.py')
+    before = folder.files('by_year')
+    folder.edit('timeseries.py', YEARS=[2001, 2002]).run('timeseries.py', '--keep')
+    after = folder.files('by_year')
+    assert len(before) == 13 and len(after) == 25
+    assert all(after[name] == before[name] for name in before if name != 'regions.csv')
+    truth = units(['Uruguay'])
+    rows = folder.table('by_year/regions.csv')
+    assert sorted((row['id'], row['year']) for row in rows) == sorted(
+        (name, year) for name in truth for year in ('2001', '2002'))
+    for row in rows:
+        properties, shape = truth[row['id']]
+        assert row['ADM2_NAME'] == properties['ADM2_NAME']
+        days = days_between(f'{row["year"]}-01-01', f'{int(row["year"]) + 1}-01-01')
+        assert after[row['file']].decode().splitlines() == expected_series(shape, days)
+        assert row['images'] == str(len(days)) and len(days) > 40
+
+
+@recipe('one mosaic', 2)
+def test_tiles(folder, texts, monkeypatch):
+    area = [-105.2, 39.95, -105.1, 40.02]
+    folder.edit(put(folder, texts[0]), AREA=area, SIZE=50, SCALE=90).run('chips.py')
+    run_block(folder, texts[1], monkeypatch)
+    rows = folder.table('tiles/tiles.csv')
+    assert len(rows) > 5 and len(folder.files('tiles')) == len(rows) + 1
+    there = datasets.projector('EPSG:4326', 'EPSG:32613')
+    with rasterio.open(folder.path / 'area.tif') as image:
+        assert image.crs.to_string() == 'EPSG:32613' and image.res == (90, 90)
+        west, south, east, north = there.transform_bounds(*area)
+        assert image.bounds.left <= west and image.bounds.bottom <= south
+        assert image.bounds.right >= east and image.bounds.top >= north
+        values = image.read(1)
+        x = image.bounds.left + 90 * (np.arange(image.width) + 0.5)
+        y = image.bounds.top - 90 * (np.arange(image.height) + 0.5)
+    lon, lat = there.transform(*np.meshgrid(x, y), direction='INVERSE')
+    truth = datasets.elevation(lon, lat)
+    assert (values == truth).mean() > 0.99 > 0.5 > (values[:, 1:] == truth[:, :-1]).mean()
+
+
+@recipe('very many points')
 def test_cells(folder, new_folder, standin, texts):
     def sample(folder, *texts, **constants):
         for text in texts:
@@ -224,12 +344,32 @@ def test_cells(folder, new_folder, standin, texts):
     assert told in ' '.join(README.split())
 
 
+@recipe('very many points')
+def test_cells_of_polygons(folder, texts):
+    """Each counts once, with its mean, though a line between cells goes through the first of them."""
+    shapes = {row[1]['id']: row[2] for row in datasets.TABLES['projects/standin/assets/fields']()}
+    cell = shapes[1].centroid.x / -9000 + 1e-7
+    put(folder, texts[0])
+    folder.edit('timeseries.py', POINTS='projects/standin/assets/fields', REDUCER='mean', MARGIN=0.02, CELL=cell)
+    folder.run('timeseries.py')
+    found = [row for line in folder.table('samples/cells.csv')
+             for row in folder.table(f'samples/{line["file"]}')]
+    assert sorted(int(row['id']) for row in found) == sorted(shapes)
+    _, grid = datasets.IMAGES['ESA/WorldCover/v200'].find(None, None, None)[0].bands['Map']
+    for row in found:
+        lon, lat = cells_in(shapes[int(row['id'])], grid)[2:]
+        assert abs(float(row['elevation']) - datasets.elevation(lon, lat).mean()) < 0.01
+
+
 @recipe('NumPy', 2)
 def test_arrays(folder, texts, monkeypatch, capsys):
-    folder.edit(put(folder, texts[0]), POINTS_PER_ECOREGION=2, SIZE=32).run('chips.py')
-    chips = run_block(folder, texts[1], monkeypatch)['chips']
-    assert chips.shape == (8, 32, 32, 4) and '(8, 32, 32, 4) uint8' in capsys.readouterr().out
-    for chip, row in zip(chips, folder.table('arrays/chips.csv')):
+    """Of the chips that are there."""
+    folder.edit(put(folder, texts[0]), POINTS_PER_ECOREGION=2, SIZE=32).run('chips.py', '--first', '5')
+    made = run_block(folder, texts[1], monkeypatch)
+    assert made['chips'].shape == (5, 32, 32, 4) and '(5, 32, 32, 4) uint8' in capsys.readouterr().out
+    rows = [row for row in folder.table('arrays/chips.csv') if row['file'] in folder.files('arrays')]
+    assert list(made['table'].file) == [row['file'] for row in rows]
+    for chip, row in zip(made['chips'], rows):
         assert alike(chip, expected(row, 32, 1)) > 0.99
 
 
@@ -250,10 +390,13 @@ def test_json(folder, standin, texts):
         assert all(abs(counts[str(name)] - count) <= 3 for name, count in classes.items())
 
 
-@recipe('mean NDVI')
-def test_ndvi(folder, texts):
-    asset = 'projects/standin/assets/fields'
-    folder.edit(put(folder, texts[0]), REGIONS=asset, START='2020-01-01', END='2020-12-01')
+def test_ndvi(folder):
+    """The constants that a sentence of the README gives."""
+    text, = re.findall(r'The mean NDVI of your own.*?\n\n', README, re.S)
+    constants = {name: ast.literal_eval(value) for name, value in re.findall(r'`([A-Z_]+) = ([^`]*)`', text)}
+    assert len(constants) == 12
+    constants['REGIONS'] = asset = 'projects/standin/assets/fields'
+    folder.edit('timeseries.py', **constants).edit('timeseries.py', START='2020-01-01', END='2020-12-01')
     folder.run('timeseries.py')
     rows, truth = folder.table('ndvi/fields.csv'), {row[0]: row[1:] for row in datasets.TABLES[asset]()}
     assert [row['name'] for row in rows] == sorted(row[0]['name'] for row in truth.values())
@@ -283,9 +426,9 @@ def run_block(folder, text, monkeypatch):
 def test_gallery(folder, texts, monkeypatch):
     folder.edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=64).run('chips.py', '--first', '9')
     run_block(folder, texts[0], monkeypatch)
-    assert len(texts[0].splitlines()) <= 15
+    assert len(texts[0].splitlines()) <= 20
     page = (folder.path / 'chips' / 'index.html').read_text()
-    shown = re.findall(r'<h2>(.*?)</h2>|<img src="(.*?)".*?mlat=(.*?)&mlon=(.*?)#', page)
+    shown = re.findall(r'<h2>(.*?)</h2>|<img src="(.*?)".*?#map=15/(.*?)/(.*?)"', page)
     rows = {row['file']: row for row in folder.table('chips/chips.csv')}
     assert {name for _, name, *_ in shown if name} == {
         name for name in rows if (folder.path / 'chips' / name).exists()}
@@ -295,10 +438,11 @@ def test_gallery(folder, texts, monkeypatch):
         assert heading or [rows[name][key] for key in ('latitude', 'longitude', 'ECO_NAME')] == [
             latitude, longitude, group]
     assert len(shown) == 9 + len({rows[name]['ECO_NAME'] for _, name, *_ in shown if name})
-    assert '(tests/pictures/gallery.png)' in README and (HERE / 'pictures' / 'gallery.png').stat().st_size < 100000
+    assert '(tests/pictures/gallery.png)' in README  # which test_gallery.py makes
+    assert (HERE / 'pictures' / 'gallery.png').stat().st_size < 100000
 
 
-@recipe('series of the regions')
+@recipe('series of a province')
 def test_plot(folder, texts, monkeypatch):
     folder.edit('timeseries.py', COUNTRIES=['Uruguay'], START='2001-01-01', END='2003-01-01')
     folder.run('timeseries.py')
@@ -320,5 +464,114 @@ def test_plot(folder, texts, monkeypatch):
         assert Image.open(path).width > 500 and path.stat().st_size < 100000
 
 
+@recipe('All in one table', 2)
+def test_table_and_cube(folder, standin, texts, monkeypatch, capsys):
+    """Both skip what isn't there."""
+    folder.edit('timeseries.py', COUNTRIES=['Uruguay', 'Chile'], START='2001-05-01', END='2001-08-13')
+    folder.run('timeseries.py', '--first', '20')
+    run_block(folder, texts[0], monkeypatch)
+    table = pandas.read_parquet(folder.path / 'series.parquet')
+    there = [row for row in folder.table('timeseries/regions.csv') if row['file'] in folder.files('timeseries')]
+    truth, days = units(['Uruguay', 'Chile']), days_between('2001-05-01', '2001-08-13')
+    assert len(there) == 20 and len(table) == 20 * len(days)
+    for row in there:
+        part = table[table.file == row['file']]
+        assert set(part.id) == {row['id']} and set(part.ADM2_NAME.fillna('')) == {row['ADM2_NAME']}
+        lines = [f'{date:%Y-%m-%d},' + ('' if np.isnan(value) else f'{value:.2f}')
+                 for date, value in zip(part.date, part.LST_Day_1km)]
+        assert lines == expected_series(truth[row['id']][1], days)[1:]
+
+    # of November there is one image, of December none, and October's file was deleted
+    standin.set(behaviour={'archive_end': '2022-11-05'})
+    folder.edit(put(folder, under('composite of each month')[0]), FORMAT='tif', SIZE=64, SCALE=90,
+                START='2022-09-01', END='2023-01-01')
+    assert '1 nothing: ' in folder.run('chips.py')
+    (folder.path / 'months' / '2022-10.tif').unlink()
+    capsys.readouterr()
+    cube = run_block(folder, texts[1], monkeypatch)['cube']
+    assert "'time': 2, 'band': 3, 'y': 64, 'x': 64" in capsys.readouterr().out
+    assert [str(time)[:10] for time in cube.time.values] == ['2022-09-01', '2022-11-01']
+    crs, lon, lat = utm_grid(-105.24, 40.015, 64, 90)
+    x, y = datasets.projector('EPSG:4326', crs).transform(lon, lat)
+    assert np.allclose(cube.x, x[0], atol=1e-3) and np.allclose(cube.y, y[:, 0], atol=1e-3)
+    assert cube.attrs['crs'] == crs
+    for layer, start, end in zip(cube, ('2022-09-01', '2022-11-01'), ('2022-10-01', '2022-11-05')):
+        truth = median(lon, lat, start, end, ['B4', 'B3', 'B2'])
+        same = np.isclose(np.moveaxis(layer.values, 0, 2), truth, equal_nan=True)
+        assert same.all(axis=2).mean() > 0.99
+    assert 0.1 < np.isnan(cube[1]).mean() < 0.9
+
+
 def test_no_block_is_left_over():
     assert TESTED == set(blocks())
+
+
+def templates(text):
+    """The pieces of each text with some words in a piece of Python, what stands for values left out."""
+    for node in ast.walk(ast.parse(text)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        pieces = [part.value.strip('\n') for part in parts
+                  if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        if ' ' in ''.join(pieces):
+            yield pieces
+
+
+SAYS = README.partition('| it says |')[2].partition('## ')[0]
+QUOTED = [text for pair in re.findall(r'^\| `([^|]*?)`(?: and `([^|]*)`)? \|', SAYS, re.M) for text in pair if text] + [
+    line.strip() for line in README.split('\n') if re.match(r' +(MAX is|Of 35|4000 of|points.csv: 35)', line)]
+
+
+# words of these that are values, or Python's own
+VALUES = {*"""points csv chips py hut png MAX Site id Latitude Longitude latitude semicolons again failed
+    Stopped No module named ee NameError name imge defined minutes places""".split()}
+
+
+def test_what_the_readme_quotes_is_what_the_scripts_say():
+    """But for values, such as numbers and names."""
+    known = [pieces for name in ('chips.py', 'timeseries.py')
+             for pieces in templates((HERE.parent / name).read_text('utf-8'))]
+    known += [[row.text] for row in sentences.SENTENCES if row.mark == sentences.RECORDED]
+    assert len(QUOTED) > 18
+    for text in QUOTED:
+        if text.endswith(': ...'):
+            assert any(pieces[0].startswith(text.removesuffix(' ...')) for pieces in known), text
+            continue
+        rest = [*text]
+        for pieces in known:
+            for found in re.finditer('.*?'.join(f'({re.escape(piece)})' for piece in pieces), text):
+                for number in range(1, len(pieces) + 1):
+                    rest[slice(*found.span(number))] = ' ' * len(found[number])
+        assert {*re.findall(r'[A-Za-z]{2,}', ''.join(rest))} <= VALUES, text
+
+
+def constants(script):
+    """The top level of a script, {name: its value as syntax}."""
+    return {node.targets[0].id: node.value for node in ast.parse((HERE.parent / script).read_text('utf-8')).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+
+
+def test_the_readmes_lists_are_those_of_the_scripts():
+    text, found = ' '.join(README.split()), constants('chips.py')
+    kinds = ', '.join(f"`'{kind.value}'`" for kind in found['kinds'].keys)
+    assert f'The kind is {kinds}, the list of a CSV' in text
+    free = re.search(r'Comments, imports, ([A-Z, ]+) and ([A-Z]+) may change at any time', text)
+    assert {*free[1].split(', '), free[2]} == {
+        name for name in ast.literal_eval(found['not_in_recipe']) if name.isupper()}
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='the line is for a shell')
+def test_the_line_for_a_night(folder):
+    """With a mail command that writes down what it gets."""
+    line, = re.findall(r'^    (nohup .*) &$', README, re.M)
+    places = folder.path / 'bin'
+    places.mkdir()
+    (places / 'mail').write_text('#!/bin/sh\necho "$@" > mailed\ncat >> mailed\n')
+    (places / 'python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for path in places.iterdir():
+        path.chmod(0o755)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8)
+    environ = {**folder.standin.environ, 'PATH': f'{places}:{os.environ["PATH"]}'}
+    subprocess.run(['bash', '-c', line], cwd=folder.path, env=environ, check=True, timeout=LIMIT)
+    mailed = (folder.path / 'mailed').read_text()
+    assert mailed.startswith('-s chips: 0 you@example.org\n') and '4 of 4 are in chips' in mailed
+    assert len(folder.files('chips')) == 5
