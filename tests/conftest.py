@@ -14,8 +14,9 @@ import pytest
 HERE = Path(__file__).parent
 BRIEF = pytest.mark.brief
 LIMIT = 240  # seconds until a run is given up; far more than any needs, as the machine may be busy
+ELSEWHERE = {'TZ': 'Pacific/Kiritimati', 'LC_ALL': 'C'}  # where it's tomorrow already, and no UTF-8
 sys.path.insert(0, str(HERE / 'standin'))
-from launch import DEFAULTS, StandIn  # noqa: E402
+from launch import DEFAULTS, SITECUSTOMIZE, StandIn  # noqa: E402
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is switched off
 
 
@@ -46,15 +47,33 @@ class Folder:
         (self.path / script).write_text(text.replace(old, new))
         return self
 
+    def add(self, script, code):
+        """Adds code to the user's part of a script, as its last lines."""
+        text = (self.path / script).read_text()
+        before, line, after = text.partition('\n# The machinery')
+        assert line
+        (self.path / script).write_text(f'{before}\n\n{code}\n{line}{after}')
+        return self
+
+    def hook(self, code):
+        """Has each Python of the run, workers too, run this code when it starts, before the script."""
+        (self.path / 'hook').mkdir(exist_ok=True)
+        (self.path / 'hook' / 'sitecustomize.py').write_text(SITECUSTOMIZE + code)
+        return self
+
     def start(self, *command, **options):
         """Starts python with this command, in a process group of its own."""
+        environ = {**self.standin.environ, **ELSEWHERE}
+        if (self.path / 'hook').exists():
+            environ['PYTHONPATH'] = os.pathsep.join(
+                filter(None, [str(self.path / 'hook'), environ.get('PYTHONPATH')]))
         return subprocess.Popen(
-            [sys.executable, *command], cwd=self.path, env=self.standin.environ, text=True,
-            errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
+            [sys.executable, *command], cwd=self.path, env=environ, text=True, errors='replace',
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
-    def run(self, *command, status=0, seconds=LIMIT):
+    def run(self, *command, status=0, seconds=LIMIT, **options):
         """Runs python with this command, checks the exit status, returns what it printed."""
-        child = self.start(*command)
+        child = self.start(*command, **options)
         try:
             out, err = child.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -84,6 +103,16 @@ class Folder:
 def said(printed):
     """The lines of what a run printed, without the bar and the first, that it signs in and asks."""
     return [line for line in printed.splitlines() if line and not re.search(r'%\|.*\[|^Asking |^Signing ', line)]
+
+
+def wait_for(condition, run=None):
+    """Returns what condition() returns as soon as it is true, or fails, at once if the run ends."""
+    end = time.monotonic() + LIMIT
+    while not (found := condition()):
+        assert time.monotonic() < end, 'it does not come'
+        assert run is None or run.poll() is None or condition(), run.communicate()
+        time.sleep(0.02)
+    return found
 
 
 def hasten(folder):

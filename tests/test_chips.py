@@ -1,6 +1,11 @@
 """What chips.py leaves in its folder, compared with the closed formulas of the stand-in's datasets."""
 import datetime
+import importlib.util
 import io
+import re
+import sys
+import textwrap
+import time
 import types
 
 import numpy as np
@@ -11,7 +16,10 @@ import shapely
 from PIL import Image
 
 import datasets
-from conftest import BRIEF, said
+from conftest import BRIEF, HERE, said
+
+sys.path.insert(0, str(HERE.parent))
+import chips  # noqa: E402  its functions that need no service; importing it asks for nothing
 
 GEOD = pyproj.Geod(ellps='WGS84')
 FEW = dict(POINTS_PER_ECOREGION=3, PROCESSES=5)
@@ -56,6 +64,21 @@ def write_points(folder, *places):
     lines = ''.join(f'{n},{x},{y}\n' for n, (x, y) in enumerate(places))
     (folder.path / 'points.csv').write_text(f'id,lon,lat\n{lines}')
     return folder.edit('chips.py', POINTS='points.csv')
+
+
+def add_code(folder, code, script='chips.py'):
+    """Adds functions or constants at the end of the user's part of a script, where they stand for
+    others of the same name."""
+    code = textwrap.dedent(code).strip()
+    return folder.replace(script, '\n# The machinery', f'\n{code}\n\n\n# The machinery')
+
+
+def load(folder, script='chips.py'):
+    """Imports a script of a folder as a module, whatever else was imported under its name."""
+    spec = importlib.util.spec_from_file_location(f'edited_{script[:-3]}', folder.path / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def flights(place):
@@ -128,8 +151,9 @@ def test_points_are_random_in_each_ecoregion_and_the_same_for_the_same_seed(fold
     assert len({*hundreds}) == 10
 
     same, other = new_folder(), new_folder()
-    same.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2).run('chips.py', '--first', '1')
-    other.edit('chips.py', POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2, SEED=1).run('chips.py', '--first', '1')
+    few = dict(POINTS_PER_ECOREGION=25, FORMAT='npy', SIZE=2)
+    same.edit('chips.py', **few).run('chips.py', '--first', '1')
+    other.edit('chips.py', **few, SEED=1).run('chips.py', '--first', '1')
     assert same.table('chips/chips.csv') == rows
     assert other.table('chips/chips.csv') != rows
 
@@ -144,14 +168,15 @@ def test_points_do_not_depend_on_the_order_in_which_they_come(folder, new_folder
 
 
 def test_an_ecoregion_that_is_too_small_gives_what_it_has_and_each_run_says_so(folder):
-    folder.edit('chips.py', POINTS_PER_ECOREGION=3, SPACING=25000, SIZE=8)
+    # some 27 x 2 km of one lie in Colorado: a row or two of this lattice
+    folder.edit('chips.py', POINTS_PER_ECOREGION=40, SPACING=2000, FORMAT='npy', SIZE=2)
     for _ in range(2):
-        printed = folder.run('chips.py')
+        printed = folder.run('chips.py', '--first', '1')
         names = [row['ECO_NAME'] for row in folder.table('chips/chips.csv')]
-        few = {name: names.count(name) for name in names if names.count(name) < 3}
-        assert few  # or this would show nothing
+        few = {name: names.count(name) for name in names if names.count(name) < 40}
+        assert [*few] == ['Wyoming Basin shrub steppe']
         for name, count in few.items():
-            assert printed.count(f'Warning: {name} has {count} points, not 3.') == 1
+            assert 10 < count and printed.count(f'Warning: {name} has {count} points, not 40.') == 1
         assert printed.count('Warning') == len(few)
 
 
@@ -161,6 +186,29 @@ def test_places_in_no_ecoregion_are_left_out(folder):
     rows = folder.table('chips/chips.csv')
     assert [row['ECO_ID'] for row in rows] == ['430'] * 5
     assert all(-112 <= float(row['longitude']) <= -109 for row in rows)
+
+
+def test_random_places_are_as_dense_in_the_north_as_in_the_south(folder):
+    """All places of a lattice in the ice of Greenland, ten degrees high, which is ecoregion 0: as
+    many to the area above and below, none nearer than SPACING but for 1 %, and not rounded."""
+    folder.edit('chips.py', REGION_TABLE='RESOLVE/ECOREGIONS/2017', REGION={'ECO_ID': 0},
+                SPACING=25000, POINTS_PER_ECOREGION=9999, FORMAT='npy', SIZE=2)
+    folder.run('chips.py', '--first', '1', status=1)  # NAIP has no image there
+    rows = folder.table('chips/chips.csv')
+    assert {(row['ECO_ID'], row['ECO_NAME']) for row in rows} == {('0', 'Rock and Ice')}
+    lon, lat = (np.array([float(row[name]) for row in rows]) for name in ('longitude', 'latitude'))
+    for south, north in (65, 70), (70, 75):
+        box = shapely.box(-45, south, -35, north).segmentize(0.1)  # its edges are no geodesics
+        area = abs(GEOD.geometry_area_perimeter(box)[0])
+        count = ((south < lat) & (lat < north)).sum()
+        assert abs(count * 25000 ** 2 / area - 1) < 0.05 and count > 250
+    away = np.array([np.sort(GEOD.inv(*np.broadcast_arrays(x, y, lon, lat))[2])[1:5]
+                     for x, y in zip(lon, lat)])
+    assert away[:, 0].min() > 24750
+    inner = (-44 < lon) & (lon < -36) & (65.5 < lat) & (lat < 74.5)
+    assert away[inner].max() < 25250 and inner.sum() > 300  # all four beside it are there
+    digits = [len(row[name].partition('.')[2]) for row in rows for name in ('longitude', 'latitude')]
+    assert np.median(digits) > 10
 
 
 def test_random_points_in_the_south(folder):
@@ -175,15 +223,22 @@ def test_random_points_in_the_south(folder):
             assert image.crs.to_string() == 'EPSG:32723'
 
 
-@pytest.mark.parametrize('constants,fine', [  # 47.8, 50.1, 47.8 and 50.3 MB with the masks
-    (dict(SIZE=2890), True), (dict(SIZE=2960), False),
-    (dict(SIZE=3540, BANDS=['R', 'N'], FORMAT='tif'), True),
-    (dict(SIZE=3630, BANDS=['R', 'N'], FORMAT='tif'), False)])
-def test_size_limit_of_48_mb(folder, constants, fine):
-    """That of the service, by its documentation; the stand-in's is the 32 that some have met."""
-    folder.edit('chips.py', **constants)
-    printed = folder.run('-c', 'import chips; chips.check_constants()', status=not fine)
-    assert ('so lower SIZE' in printed) != fine
+@pytest.mark.parametrize('constants,fine', [
+    pytest.param(dict(SIZE=2890), True, id='3 bands, 47.8 MB'),
+    pytest.param(dict(SIZE=2960), False, id='3 bands, 50.1 MB'),
+    pytest.param(dict(SIZE=2890, BANDS=['R']), True, id='a picture of one, 47.8 MB'),
+    pytest.param(dict(SIZE=2960, BANDS=['R']), False, id='a picture of one, 50.1 MB'),
+    pytest.param(dict(SIZE=3540, BANDS=['R', 'N'], FORMAT='tif'), True, id='2 bands, 47.8 MB'),
+    pytest.param(dict(SIZE=3630, BANDS=['R', 'N'], FORMAT='tif'), False, id='2 bands, 50.3 MB')])
+def test_size_limit_of_48_mb(monkeypatch, constants, fine):
+    """That of the service, by its documentation, with a byte a pixel for the mask."""
+    for name, value in constants.items():
+        monkeypatch.setattr(chips, name, value)
+    if fine:
+        chips.check_constants()
+        return
+    with pytest.raises(SystemExit, match='50 MB or more, .* at most 48: lower SIZE'):
+        chips.check_constants()
 
 
 @pytest.mark.parametrize('form', ['tif', 'npy', 'jpg'])
@@ -234,9 +289,12 @@ def test_grid_anywhere_on_earth(folder):
     write_points(folder, (7.2, -60), (5.9999, 69.9), (6.0001, 69.9), (-179.99999, 12),
                  (179.99999, -33.3), (180, 0.0), (-75.0, -0.00001), (-75, 0.00001), (0, 51.5),
                  (-102.0, 40.9), (149.1, -35.3))
-    folder.replace('chips.py', ".mosaic().select(BANDS)", ".mosaic()\n    mosaic = ee.Image.pixelLonLat()")
-    folder.edit('chips.py', FORMAT='npy', SIZE=32, SCALE=10)
-    folder.run('chips.py')
+    add_code(folder, '''
+        @retry(**PATIENCE)
+        def getResult(index, point):
+            save_chip(point, ee.Image.pixelLonLat(), point['longitude'], point['latitude'])
+        ''')
+    folder.edit('chips.py', FORMAT='npy', SIZE=32, SCALE=10).run('chips.py')
     rows = folder.table('chips/chips.csv')
     assert [row['crs'] for row in rows] == [
         f'EPSG:{code}' for code in (32732, 32631, 32632, 32601, 32760, 32601, 32718, 32618, 32631,
@@ -341,20 +399,92 @@ def test_nothing_anywhere_is_a_failure(folder):
     assert len(told) == 1  # a typing error is told once
 
 
-def test_a_box_in_one_zone_and_chips_that_are_not_square(folder):
-    """save_chip() and utm() for a user's own getResult()."""
+def test_chips_that_are_not_square(folder):
+    """save_chip() for a user's own getResult()."""
     write_points(folder, (-102.002, 40.5)).edit('chips.py', FORMAT='tif', SIZE=8)
-    folder.replace('chips.py', "save_chip(point, mosaic, point['longitude'], point['latitude'])", """
-    west, east = utm(-102.002, 40.5, 13), utm(-101.998, 40.5, zone=13)
-    check(west[0] == east[0] == 'EPSG:32613' != utm(-101.998, 40.5)[0], 'not in one zone')
-    check(abs(east[1] - west[1] - 338.9) < 0.5, f'{east[1] - west[1]} m between them')
-    save_chip(point, mosaic, point['longitude'], point['latitude'], 50, height=20, scale=3)""")
-    folder.run('chips.py')
+    add_code(folder, '''
+        @retry(**PATIENCE)
+        def getResult(index, point):
+            place = ee.Geometry.Point(point['longitude'], point['latitude'])
+            images = ee.ImageCollection(COLLECTION).filterBounds(place.buffer(100))
+            images = images.filterDate('2022-01-01', '2023-01-01').select(['R', 'G'])
+            save_chip(point, images.mosaic(), point['longitude'], point['latitude'], 50, height=20,
+                      scale=3)
+        ''').run('chips.py')
     with rasterio.open(folder.path / 'chips' / '0.tif') as image:
         assert image.shape == (20, 50) and image.res == (3, 3)
         _, lon, lat = utm_grid(-102.002, 40.5, 50, 3, 20)
-        truth = np.dstack([datasets.naip_band(band, lon, lat, 2022) for band in 'RGB'])
+        truth = np.dstack([datasets.naip_band(band, lon, lat, 2022) for band in 'RG'])
         assert alike(np.moveaxis(image.read(), 0, 2), truth) > 0.99
+
+
+ZONES = [  # longitude, latitude, EPSG code, with an id
+    pytest.param(*row, id=name) for name, *row in (
+        ('west of a border', 5.9999, 69.9, 32631), ('on a border', 6, 69.9, 32632),
+        ('first zone', -180, 12, 32601), ('last zone', 179.99999, -33.3, 32760),
+        ('180 degrees east', 180, 0.0, 32601), ('equator', -75, 0, 32618),
+        ('just south of it', -75, -0.00001, 32718), ('Greenwich', 0, 51.5, 32631),
+        ('far south', 7.2, -79, 32732))]
+
+
+@pytest.mark.parametrize('longitude,latitude,code', ZONES)
+def test_utm_zones(longitude, latitude, code):
+    """As another formula has them, and back again by its own inverse."""
+    crs, easting, northing = chips.utm(longitude, latitude)
+    assert crs == f'EPSG:{code}'
+    back = pyproj.Transformer.from_crs(code, 4326, always_xy=True).transform(easting, northing)
+    away = GEOD.inv(longitude, latitude, *back)[2]
+    assert away < 0.001 and 160e3 < easting < 840e3
+    assert northing >= 0 and (northing > 1e6) == (abs(latitude) > 10 or latitude < 0)
+
+
+def test_utm_in_the_zone_of_another_place():
+    """What utm() returned it also takes: a box across a border of zones, or across the equator."""
+    west = chips.utm(-102.002, 40.5)
+    east = chips.utm(-101.998, 40.5, west[0])
+    assert west[0] == east[0] == 'EPSG:32613' != chips.utm(-101.998, 40.5)[0]
+    metres = GEOD.inv(-102.002, 40.5, -101.998, 40.5)[2]
+    # the scale of UTM at the border of a zone is 1.0002 here
+    assert abs(np.hypot(east[1] - west[1], east[2] - west[2]) / metres - 1.0002) < 0.0003
+    north, south = chips.utm(-74, 0.001), chips.utm(-74, -0.001, 'EPSG:32618')
+    assert south[0] == 'EPSG:32618' and -115 < south[2] < -110 < 110 < north[2] < 115
+
+
+@pytest.mark.parametrize('place', [(-105.24, 40.015), (-70.1, -33.4), (12.3456789, 0.00001)],
+                         ids=['north', 'south', 'equator'])
+@pytest.mark.parametrize('width,height,scale', [(256, 256, 1), (31, 31, 10), (50, 20, 2.5), (3, 1, 30)],
+                         ids=['even', 'odd', 'not square', 'few'])
+def test_grid(place, width, height, scale):
+    """On multiples of scale, north up, the place within half a pixel of the middle."""
+    found = chips.grid(*place, width, height, scale)
+    assert [*found] == ['crs', 'dimensions', 'crs_transform']
+    assert found['crs'] == chips.utm(*place)[0] and found['dimensions'] == [width, height]
+    x_step, x_shear, left, y_shear, y_step, top = found['crs_transform']
+    assert [x_step, x_shear, y_shear, y_step] == [scale, 0, 0, -scale]
+    assert left % scale == top % scale == 0
+    x, y = pyproj.Transformer.from_crs(4326, found['crs'], always_xy=True).transform(*place)
+    assert abs(left + width * scale / 2 - x) <= scale / 2
+    assert abs(top - height * scale / 2 - y) <= scale / 2
+
+
+def test_an_own_product_shares_its_pixels_with_the_chips(folder):
+    """By grid(), as getDownloadURL() takes it: a layer of twice the width and half the height."""
+    write_points(folder, MIDDLE).edit('chips.py', FORMAT='tif', SIZE=16, SCALE=2)
+    folder.run('chips.py')
+    add_code(folder, '''
+        @retry(**PATIENCE)
+        def getResult(index, point):
+            place = ee.Geometry.Point(point['longitude'], point['latitude'])
+            images = ee.ImageCollection(COLLECTION).filterBounds(place).filterDate(START, END)
+            image = images.sort('system:time_start').mosaic().select(BANDS)
+            options = grid(point['longitude'], point['latitude'], 2 * SIZE, SIZE // 2, SCALE)
+            url = image.getDownloadURL({**options, 'format': 'GEO_TIFF'})
+            save(point, lambda: download(url, 'tif'))
+        ''').edit('chips.py', OUTPUT='own').run('chips.py')
+    with (rasterio.open(folder.path / 'chips' / '0.tif') as chip,
+          rasterio.open(folder.path / 'own' / '0.tif') as own):
+        assert own.shape == (8, 32) and own.crs == chip.crs and own.res == chip.res
+        assert (own.read()[:, :, 8:24] == chip.read()[:, 4:12]).all()
 
 
 def test_images_that_lack_a_band_are_left_out(folder):
@@ -383,14 +513,54 @@ def test_second_run_asks_for_what_is_missing_and_nothing_else(folder, standin):
     assert folder.files('chips') == before
 
 
+def bar(printed):
+    """The last state of the bar that a run printed: how many there are, and of how many."""
+    return re.findall(r'\| (\d+)/(\d+) \[', printed)[-1]
+
+
 def test_first_takes_so_many_at_random_and_the_next_run_the_others(folder, standin):
+    """The bar counts just these; the last --first is above what is missing."""
     folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8)
     printed = folder.run('chips.py', '--first', '3')
     assert '3 of 40 are in chips' in printed and standin.counts()['results'] == 3
+    assert bar(printed) == ('3', '3')
     first = set(folder.files('chips'))
     assert len(first) == 4
-    folder.run('chips.py', '--first', '5')
+    assert bar(folder.run('chips.py', '--first', '5')) == ('5', '5')
     second = set(folder.files('chips')) - first
     assert len(second) == 5 and first | second != {'chips.csv', *(f'chip_{n:05}.png' for n in range(8))}
-    folder.run('chips.py')
+    printed = folder.run('chips.py', '--first', '99')
+    assert bar(printed) == ('32', '32') and '40 of 40 are in chips' in printed
+    assert not re.search(r'minutes|MB', printed)  # all is there
     assert standin.counts()['results'] == 40 and len(folder.files('chips')) == 41
+    standin.reset()
+    assert '40 of 40 were already' in folder.run('chips.py', '--first', '2')
+    assert not standin.counts()['requests']
+
+
+def test_a_whole_run_counts_what_is_there_already(folder):
+    folder.edit('chips.py', **FEW, SIZE=8).run('chips.py', '--first', '3')
+    assert bar(folder.run('chips.py')) == ('12', '12')
+
+
+def test_first_says_what_all_would_take(folder, standin):
+    """4,000 chips of 197 kB at the pace of three, of which each takes some seconds."""
+    standin.set(latency='pixels=2')
+    folder.edit('chips.py', FORMAT='npy', PROCESSES=3)
+    begun = time.monotonic()
+    printed = folder.run('chips.py', '--first', '3')
+    seconds = time.monotonic() - begun
+    minutes, megabytes = map(int, re.search(
+        r'all 4000 .*?(\d+) minutes.*?(\d+) MB', printed).groups())
+    sizes = {len(body) for name, body in folder.files('chips').items() if name != 'chips.csv'}
+    assert 256 * 256 * 3 < min(sizes) and megabytes == round(4000 * min(sizes) / 1e6)
+    # three are fetched at the same time, in less than the whole run took
+    assert 4000 / 3 * 0.5 / 60 < minutes <= 4000 / 3 * seconds / 60 + 1
+
+
+@pytest.mark.parametrize('number', ['0', '-1', '1.5', 'ten', ''])
+def test_first_takes_whole_numbers_above_zero(folder, number):
+    folder.edit('chips.py', **FEW, SIZE=8)
+    told = folder.run('chips.py', '--first', number, status=2).splitlines()[-1]
+    assert '--first' in told and 'whole number above 0' in told and repr(number) in told
+    assert not (folder.path / 'chips').exists()

@@ -1,18 +1,16 @@
 """Kills before and after each step of writing: the next run completes the folder, byte for byte."""
-import fnmatch
+import shutil
 import signal
 import time
 
 import pytest
 
 from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive
-from launch import SITECUSTOMIZE
 from test_chips import write_points
 
-# Read when a Python starts, as that of the stand-in: workers have it, too, however they are started.
-KILL = SITECUSTOMIZE + '''
+# Read when a Python starts, behind a line that gives file, call, turn, moment and turns their values.
+KILL = '''
 import fnmatch, os, sys
-file, call, turn, moment, turns = os.environ['KILL_AT'].split('|')
 
 
 def opened(event, arguments):
@@ -26,7 +24,7 @@ def called(frame, event, function):
     if event == moment and function.__name__ == call:
         number = os.open(turns, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(number, b'.')
-        if os.lseek(number, 0, os.SEEK_CUR) == int(turn):
+        if os.lseek(number, 0, os.SEEK_CUR) == turn:
             os.killpg(0, 9)
         os.close(number)
 
@@ -36,8 +34,8 @@ sys.addaudithook(opened)
 SCRIPTS = {'chips.py': dict(SIZE=8, PROCESSES=2),
            'timeseries.py': dict(COUNTRIES=['Uruguay'], START='2020-01-01', END='2020-02-01', PROCESSES=3)}
 WITH_IMAGE, IN_ALL = {'chips.py': 6, 'timeseries.py': 12}, {'chips.py': 8, 'timeseries.py': 12}
-RESULT = {'chips.py': '.part-*.png', 'timeseries.py': '.part-*.csv'}
-LIST, ROW = '.part-.list.json', 'log.csv'
+RESULT = {'chips.py': '.part-*.png', 'timeseries.py': '.part-*-[0-9]*.csv'}
+LIST, ROW = '.part-*-.list.json', 'log.csv'
 # script, file, call while it is open or renamed, its how manieth
 POINTS = [
     *(('chips.py', RESULT['chips.py'], call, turn) for call, turn in (
@@ -45,9 +43,8 @@ POINTS = [
     pytest.param('chips.py', RESULT['chips.py'], 'replace', 5, marks=BRIEF),
     *(('chips.py', LIST, call, 1) for call in ('write', 'fsync')),
     pytest.param('chips.py', LIST, 'replace', 1, marks=BRIEF),
-    ('chips.py', '.part-log.csv', 'replace', 1),
-    ('chips.py', 'chips.csv', 'writerows', 1),
-    ('chips.py', 'chips.csv', '__exit__', 1),  # after it the first item begins
+    ('chips.py', '.part-*-chips.csv', 'write', 1),
+    ('chips.py', '.part-*-chips.csv', 'replace', 1),  # after it the first item begins
     ('chips.py', ROW, '__exit__', 1),  # it writes the row
     pytest.param('chips.py', ROW, '__exit__', 6, marks=BRIEF),
     pytest.param('timeseries.py', RESULT['timeseries.py'], 'fsync', 5, marks=BRIEF),
@@ -85,32 +82,28 @@ def calm(server, tmp_path_factory):
 @pytest.mark.parametrize('moment', ['before', 'after'])
 @pytest.mark.parametrize('script,file,call,turn', POINTS)
 def test_killed_at_a_step(folder, calm, standin, script, file, call, turn, moment):
-    name, environ, turns = script.removesuffix('.py'), standin.environ, folder.path / 'turns'
+    name, turns = script.removesuffix('.py'), folder.path / 'turns'
     ready(folder, script)
-    (folder.path / 'hook').mkdir()
-    (folder.path / 'hook' / 'sitecustomize.py').write_text(KILL)
-    point = '|'.join([file, call, str(turn), {'before': 'c_call', 'after': 'c_return'}[moment], str(turns)])
-    folder.standin = type('', (), {'environ': {
-        **environ, 'PYTHONPATH': str(folder.path / 'hook'), 'KILL_AT': point}})
+    moment = {'before': 'c_call', 'after': 'c_return'}[moment]
+    folder.hook(f'file, call, turn, moment, turns = {(file, call, turn, moment, str(turns))}\n{KILL}')
     run = folder.start(script)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == -signal.SIGKILL and not alive(run.pid), out + err
     there = {path.name for path in (folder.path / name).iterdir()}
     came = set(folder.files(name)) - {f'{name}.csv', 'regions.csv'}
     if file.startswith('.part'):  # it was killed where it should be
-        assert any(part.startswith('.part') for part in there) or (call, moment) == ('replace', 'after')
-        # each process may have one in work, and the log is begun as a part, too
-        assert len(came) >= turn - SCRIPTS[script]['PROCESSES'] - fnmatch.fnmatch('.part-log.csv', file)
+        assert any(part.startswith('.part') for part in there) or (call, moment) == ('replace', 'c_return')
+        assert len(came) >= turn - SCRIPTS[script]['PROCESSES']  # each process may have one in work
     # a folder with no result binds nobody, also not by what had nothing
     nothing = {row['file'] for row in folder.log(name) if row['outcome'] == 'nothing'} if came else set()
 
-    folder.standin = standin
+    shutil.rmtree(folder.path / 'hook')
     wait_for_quiet(standin)
     standin.reset()
     printed = folder.run(script)
     assert f'{WITH_IMAGE[script]} of {IN_ALL[script]} are in {name}' in printed
     assert folder.files(name) == calm[script]
-    assert {path.name for path in (folder.path / name).iterdir()} == {
+    assert {path.name for path in (folder.path / name).iterdir()} - {f'.{script}'} == {
         *calm[script], 'log.csv', '.lock', '.list.json'}
     assert list(folder.log(name)[0]) == ['time', 'file', 'outcome', 'why']
     counts = standin.counts()
@@ -120,11 +113,11 @@ def test_killed_at_a_step(folder, calm, standin, script, file, call, turn, momen
 
 
 def test_a_run_begins_with_no_part_of_another(folder, standin):
-    """Also where no item has its name any more."""
+    """Also where no item has its name any more; but a folder within may be that of another run."""
     ready(folder, 'chips.py').run('chips.py')
     (folder.path / 'chips' / '2019').mkdir()
-    parts = [folder.path / 'chips' / name for name in ('.part-old.tif', '2019/.part-old.tif')]
+    parts = [folder.path / 'chips' / name for name in ('.part-7-old.tif', '2019/.part-7-old.tif')]
     for part in parts:
         part.touch()
     folder.run('chips.py')
-    assert not any(part.exists() for part in parts)
+    assert [part.exists() for part in parts] == [False, True]
