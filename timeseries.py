@@ -869,10 +869,13 @@ def signals_held():
         return
     if multiprocessing.get_start_method() != 'fork':
         resource_tracker.ensure_running()  # its start would let them go
+    handlers = [(number, signal.getsignal(number)) for number in end_signals]
     signal.pthread_sigmask(signal.SIG_BLOCK, end_signals)
     try:
         yield
     finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)  # Ray sets one of its own
         signal.pthread_sigmask(signal.SIG_UNBLOCK, end_signals)
 
 
