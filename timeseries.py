@@ -1453,6 +1453,8 @@ def say_pace(files, seconds):
 def leave(status, why):
     """Ends this process and its workers at once; what they leave undone, the next run
     fetches."""
+    for number in end_signals:
+        signal.signal(number, signal.SIG_IGN)  # or a second Ctrl-C would be told, too
     for _ in range(2):  # the pool may start others in place of some
         for worker in multiprocessing.active_children():
             worker.kill()
