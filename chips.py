@@ -236,13 +236,9 @@ def save_chip(item, image, longitude, latitude, width=SIZE, height=SIZE, scale=S
     except TooMuch as error:
         sys.exit(f'{error} Lower SIZE, or take fewer images or a larger SCALE.')
     except ee.EEException as error:
-        if any(words in str(error) for words in NO_BANDS):
+        if any(words in str(error) for words in no_bands_words):
             raise Nothing(nothing or f'no image with {", ".join(BANDS)}') from None
         raise
-
-
-NO_BANDS = (  # so the service says that an image was made of no images, also in older words
-    'applied to an Image with no bands', 'image with no bands', 'Available bands: []')
 
 
 def grid(longitude, latitude, width, height, scale):
@@ -578,6 +574,7 @@ class Current:
         self.kept = {}  # {request: answer}, all that has come for it
         self.refusals = collections.Counter()  # {request: how many in a row may mean too much}
         self.too_large = set()  # requests that were found to be
+        self.renewed = set()  # requests for an id that had to be made anew
 
     def progress(self):
         """Returns how much of the item has come, or was found to be too large for a
@@ -606,6 +603,9 @@ most_bytes = 256 << 20  # five times what the service sends
 too_much_words = 'Computation timed out', 'memory limit exceeded', 'over 5000 elements'
 overload_statuses = 500, 503, 504  # of the service as a whole, or by one request
 may_be_too_much_word = 'Too many concurrent aggregations'
+no_bands_words = (  # of an image that was made of no images, also in older words
+    'applied to an Image with no bands', 'image with no bands', 'Available bands: []')
+missing_words = 'does not exist'  # of an asset
 busy_words = ('capacity exceeded', 'Too many concurrent', 'rateLimitExceeded',
               'userRateLimitExceeded', 'RATE_LIMIT_EXCEEDED')
 
@@ -765,9 +765,10 @@ def judge(uri, answer, content):
     except (ValueError, AttributeError):  # a page or a list, or it was cut off
         if answer.status_code in overload_statuses:
             raise MayBeTooMuch(status) from None
-        if ':get' in end and answer.status_code == 400 and not content.startswith(b'{'):
+        if ':get' in end and 400 <= answer.status_code < 500 and not content.startswith(b'{'):
             text = re.sub('<[^>]*>', ' ', content.decode('utf-8', 'replace'))
-            raise error_for(uri, 400, explain(text), content) from None
+            text = explain(text) or status
+            raise error_for(uri, answer.status_code, text, content) from None
         raise strange from None
     if answer.ok and error is None:
         if end in due and due[end] not in told:
@@ -791,21 +792,27 @@ def error_for(uri, code, text, content):
         return TooMuch(text)
     if code in overload_statuses or may_be_too_much_word in text:
         return MayBeTooMuch(text)
-    # who has a URL may fetch it, says REST: what is refused there is an id that has expired
-    if ':get' in uri and code in (401, 403, 404, 410) and 'does not exist' not in text:
-        forget_create(uri)
-        return ConnectionError(text)
     if code in (408, 409, 429, 499) or code > 500 or any(sign in words for sign in busy_words):
         return ConnectionError(text)
+    if ':get' in uri and not any(sign in text for sign in (missing_words, *no_bands_words)):
+        first = forget_create(uri)
+        # who has a URL may fetch it, says REST: so the id has expired, in words that no source tells
+        if first or code in (401, 403, 404, 410):
+            return ConnectionError(text)
     return ee.EEException(text)
 
 
 def forget_create(url):
-    """Forgets the answer to the request that gave this URL, so that it is made anew."""
+    """Forgets the answer to the request that gave this URL, so that it is made anew; tells
+    whether this is so for the first time."""
     name = urllib.parse.urlsplit(url).path.removeprefix('/v1/').partition(':')[0].encode()
     for request, (_, content) in [*current.kept.items()]:
         if name in content:
             del current.kept[request]
+            first = request not in current.renewed
+            current.renewed.add(request)
+            return first
+    return False
 
 
 def service_answers():

@@ -176,9 +176,27 @@ def test_a_url_is_tried_again_before_another_is_asked_for(folder, standin):
     assert 40 <= sum(counts['requests']['create'].values()) <= 44
 
 
-def test_ids_that_expire_at_once_are_asked_for_anew(folder, standin):
-    standin.set(id_life=0.3, latency='pixels=0.1')
-    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8).run('chips.py')
+@pytest.mark.parametrize('status', [400, 401, 403, 404, 410])
+@pytest.mark.parametrize('body', ['json', 'html', 'text'])
+def test_an_id_that_has_expired_is_asked_for_anew(folder, standin, status, body):
+    """Whatever it is answered, as no source says: with the next try, as it stays so; where it may
+    as well be a mistake of the script, once."""
+    standin.set(faults='pixels=0.4', fault_kinds='expired', behaviour={
+        'expired_status': status, 'error_body': body, 'expired_words': 'expired_other'})
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8).run('chips.py', status=status == 400)
+    counts = standin.counts()
+    expired, failed = counts['faults']['pixels']['expired'], 20 - counts['results']
+    assert expired > 2 * failed and (failed > 0) == (status == 400)
+    assert counts['requests']['create'] == {'200': 20 + expired - failed}
+    assert counts['requests']['pixels'] == {'200': 20 - failed, str(status): expired}
+
+
+def test_an_error_in_unknown_words_costs_two_requests_and_two_fetches(folder, standin):
+    """As it might have been an id that has expired."""
+    standin.set(broken_match='.', broken_text='Too many pixels.')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).run('chips.py', status=1)
+    counts = standin.counts()['requests']
+    assert counts['create'] == {'200': 16} and counts['pixels'] == {'400': 16}
 
 
 def test_a_quota_of_10_and_25_workers(tmp_path):

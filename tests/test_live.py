@@ -29,7 +29,7 @@ def test_all_guesses_are_asked_that_can_be_brought_about():
     """Others come on a bad day only, are asked by another question, or are no words of the service."""
     guesses = {sentence.name for sentence in SENTENCES if sentence.mark == GUESS and sentence.sent}
     bad_days = {'too_much', 'timeout_408', 'internal_500', 'deadline_504', 'page', 'no_upstream', 'escapes'}
-    elsewhere = {'expired', 'select_old'}
+    elsewhere = {'expired', 'expired_other', 'select_old'}
     assert guesses == {*program.GUESSES} | bad_days | elsewhere
 
 

@@ -198,11 +198,11 @@ def test_restricted_mode_is_said_once(folder, standin, processes):
 # but for how they are packed, or the same 'outcomes' of other items.
 SWITCHES = {
     'framing': ({'json_framing': 'length', 'result_framing': 'chunked'}, 'bytes'),
-    'html': ({'error_body': 'html'}, 'bytes'),
-    'text': ({'error_body': 'text'}, 'bytes'),
-    'busy 429': ({'capacity_status': 429}, 'bytes'),
-    'busy 500': ({'capacity_status': 500}, 'bytes'),
-    'limits': ({'download_limit': 33554432, 'aggregate_limit': 5000, 'table_limit': 5000}, 'bytes'),
+    'html': ({'error_body': 'html', 'expired_status': 403}, 'bytes'),
+    'text': ({'error_body': 'text', 'expired_status': 400}, 'bytes'),
+    'busy 429': ({'capacity_status': 429, 'expired_status': 410, 'expired_words': 'expired_other'}, 'bytes'),
+    'busy 500': ({'capacity_status': 500, 'expired_status': 401}, 'bytes'),
+    'limits': ({'expired_status': 400, 'expired_words': 'expired_other', 'download_limit': 33554432, 'aggregate_limit': 5000, 'table_limit': 5000}, 'bytes'),
     'order': ({'sample_order': 'shuffled', 'collection_order': 'reversed'}, 'bytes'),
     'old words': ({'no_bands': 'old', 'no_bands_link': False, 'lst_fill': 'shown'}, 'bytes'),
     'bare': ({'no_bands': 'bare', 'csv_float': 'long', 'csv_newline': '\r\n'}, 'bytes'),
@@ -291,7 +291,7 @@ def decided_by(script):
     found = set()
     for node in ast.walk(ast.parse((HERE.parent / script).read_text('utf-8'))):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and re.search(
-                '_words?$|^NO_BANDS$', node.targets[0].id):
+                '_words?$', node.targets[0].id):
             found |= {part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)}
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)) and isinstance(
                 node.left, ast.Constant) and isinstance(node.left.value, str) and re.search(

@@ -29,6 +29,8 @@ BEHAVIOUR = {
     'capacity_status': 400,  # or 429, 500: of the faults capacity, aggregations, quota-aggregations
     'not_found_status': 400,  # recorded; or 404: of '... asset not found'
     'other_project_status': 404,  # or 403: of a project that isn't there
+    'expired_status': 404,  # one claim, no record; or 400, 401, 403, 410: of an id that has expired
+    'expired_words': 'expired',  # a guess; or 'expired_other', another one: its sentence
     'error_body': 'json',  # recorded; or 'html', 'text': how the GET of a result words an error
     # framing
     'json_framing': 'chunked',  # recorded: no Content-Length (rec 2420918333); or 'length'

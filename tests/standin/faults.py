@@ -56,7 +56,6 @@ INSTEAD = {
     'reason403': error(403, say('too_much'), details=[{
         '@type': 'type.googleapis.com/google.rpc.ErrorInfo', 'reason': say('rate_info')}]),
     'page403': Answer(PAGE.format(say('page')).encode(), 403, HTML),
-    'expired': error(404, say('expired')),
 }
 # The same, but only where they are named: whether a script goes on is up to it.
 NAMED = {
@@ -67,7 +66,7 @@ NAMED = {
 }
 SILENT = ('reset', 'eof', 'stall')  # no byte of an answer is sent
 SPOILT = ('truncate', 'truncate-chunked', 'unframed', 'drip')  # the right answer, but part of it
-KINDS = (*INSTEAD, *SILENT, *SPOILT, 'bad-chunk', 'gzip', 'cut-gzip')
+KINDS = (*INSTEAD, 'expired', *SILENT, *SPOILT, 'bad-chunk', 'gzip', 'cut-gzip')
 # Whole as answers, but not what was asked for: a table without its last rows, half a body, one with
 # a byte changed. Only where they are named, as not all can be noticed.
 WRONG = ('rows', 'half', 'flip')
@@ -134,9 +133,17 @@ def instead(fault, behaviour):
     """The answer that a fault gives in place of the right one, or None."""
     if fault in ('crowded', 'crowded restricted'):
         return INSTEAD['429'] if fault == 'crowded' else NAMED['restricted']
+    if fault == 'expired':
+        return expired(behaviour)
     if fault in BUSY:
         return reworded(INSTEAD[fault], behaviour['capacity_status'])
     return Answer(status=0) if fault in SILENT else INSTEAD.get(fault) or NAMED.get(fault)
+
+
+def expired(behaviour):
+    """What the GET of an id is answered that is no longer valid."""
+    words = {'expired': say('expired'), 'expired_other': say('expired_other')}
+    return error(behaviour['expired_status'], words[behaviour['expired_words']])
 
 
 def reworded(answer, status, body='json'):

@@ -228,7 +228,10 @@ SENTENCES = [Sentence(*row) for row in (
      RECORDED, 'invalid_scope, 400: rec 24273874232, 23296645952'),
     ('expired',
      'Requested entity was not found.',
-     GUESS, '404; what an expired id is answered'),
+     GUESS, 'what an expired id is answered: no record; the status is a switch'),
+    ('expired_other',
+     'The link is no longer valid.',
+     GUESS, 'the same in words that no script can know'),
     ('not_found',
      "{kind}.{function}: {kind} asset '{name}' not found (does not exist or caller does not "
      'have access).',

@@ -170,6 +170,8 @@ class Service:
         result = kind in ('pixels', 'table')
         with self.lock:
             counts, complete = self.counts, answer.status == 200 and fault in ('', 'gzip')
+            if fault == 'expired':
+                self.created.pop(ID.search(request.path)[0], None)  # and stays so
             if fault.startswith('crowded'):
                 counts.totals['throttled'] += 1
             else:
@@ -270,7 +272,7 @@ class Service:
         name, life = ID.search(request.path), self.options.id_life
         known = name and self.created.get(name[0])
         if not known or life and time.monotonic() - known.time > life:
-            return error(404, say('expired'))
+            return faults.expired(self.options.behaviour)
         return known.answer or self.result(name[1], known.body, known.digest)
 
     def result(self, kind, body, digest):
