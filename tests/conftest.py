@@ -29,6 +29,7 @@ class Folder:
             shutil.copy(HERE.parent / name, path)
             # or what fails would take an hour, and the start of 25 processes longer than their work
             self.edit(name, PAUSES=[], PROCESSES=4)
+        self.edit('chips.py', SPACING=500)  # a 25th of the pixels that the stand-in looks at
 
     def edit(self, script, **constants):
         """Gives constants at the top of a script other values."""

@@ -546,7 +546,7 @@ def test_a_whole_run_counts_what_is_there_already(folder):
 def test_first_says_what_all_would_take(folder, standin):
     """4,000 chips of 197 kB at the pace of three, of which each takes some seconds."""
     standin.set(latency='pixels=2')
-    folder.edit('chips.py', FORMAT='npy', PROCESSES=3)
+    folder.edit('chips.py', FORMAT='npy', PROCESSES=3, SPACING=100)
     begun = time.monotonic()
     printed = folder.run('chips.py', '--first', '3')
     seconds = time.monotonic() - begun

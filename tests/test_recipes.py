@@ -370,7 +370,8 @@ def test_arrays(folder, texts, monkeypatch, capsys):
     rows = [row for row in folder.table('arrays/chips.csv') if row['file'] in folder.files('arrays')]
     assert list(made['table'].file) == [row['file'] for row in rows]
     for chip, row in zip(made['chips'], rows):
-        assert alike(chip, expected(row, 32, 1)) > 0.99
+        # the newest image may have no N, and is left out then
+        assert max(alike(chip, expected(row, 32, 1, year)) for year in (2023, 2021, 2019)) > 0.99
 
 
 @recipe('without a URL')

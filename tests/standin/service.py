@@ -31,6 +31,8 @@ SCOPES = {f'https://www.googleapis.com/auth/{name}' for name in ('earthengine', 
 GRANTS = 'urn:ietf:params:oauth:grant-type:'
 
 ID = re.compile('projects/[^/]+/(thumbnails|tables)/[0-9a-f]{32}-[0-9a-f]{32}')
+# Switches that are not about values; the rest of a word may follow.
+NOT_OF_VALUES = ('capacity', 'expired', 'error_body', 'json', 'result', 'png', 'csv', 'download', 'table')
 TAG = re.compile('[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?')  # as in ee/_state.py: _WorkloadTag
 
 CATALOG = 'https://developers.google.com/earth-engine/datasets/catalog/'
@@ -301,7 +303,8 @@ class Service:
 
     def run(self, job, body):
         """The Answer of a worker; that to getInfo() is kept, as lists of points take seconds."""
-        key = body, str(self.options.behaviour)
+        key = body, str({name: value for name, value in self.options.behaviour.items()
+                         if not name.startswith(NOT_OF_VALUES)})
         if job == 'value' and key in self.values:
             return self.values[key]
         pipe = self.idle.get()
