@@ -7,8 +7,8 @@
 Around each place, one of your own (POINTS) or random ones in each ecoregion of REGION, it saves
 a chip of SIZE x SIZE pixels, OUTPUT/chip_00000.png and so on, and lists them in OUTPUT/chips.csv.
 
-For another dataset edit the constants at the top of this file, and getRequests() and
-getResult() if they don't fit; nothing below them.
+For another dataset edit the constants at the top of this file and, where they don't fit, the
+functions below them, down to the line "# The machinery".
 """
 # /// script
 # requires-python = ">=3.11"
@@ -56,6 +56,7 @@ import shutil
 import signal
 import socket
 import stat
+import textwrap
 import threading
 import time
 import types
@@ -82,7 +83,7 @@ from tqdm import tqdm
 PROJECT = None  # Cloud project id; None: the one set with `earthengine set_project`
 PROCESSES = 25  # requests at a time; the quota of a project is 40 unless Google raised it
 DEADLINE = 60  # seconds until a request is given up and tried again
-PATIENCE = dict(  # an item is tried 20 times within 50 seconds or so, then others have a turn
+PATIENCE = dict(  # 20 tries of an item, with 50 seconds or so of waiting, then others have a turn
     exceptions=ConnectionError, tries=20, delay=0.1, backoff=1.6, jitter=(0, 0.5), max_delay=3)
 PAUSES = [1, 10, 60]  # minutes to wait after a round of all items in which none came
 
@@ -114,6 +115,7 @@ def check_constants():
     """Ends the run with a sentence if a constant can't be right, before anything is asked
     for."""
     saved_by = getattr(getResult, '__wrapped__', getResult).__code__.co_names
+    # without save_chip() getResult() may save anything
     check(FORMAT in ('png', 'jpg', 'tif', 'npy') or 'save_chip' not in saved_by,
           f"FORMAT must be 'png', 'jpg', 'tif' or 'npy', not {FORMAT!r}.")
     check(type(REGION) is dict,
@@ -126,8 +128,8 @@ def check_constants():
               f'{name} must be a number above 0, not {value!r}.')
     check(type(BANDS) is list and BANDS and all(type(band) is str for band in BANDS),
           f"BANDS must be a list like ['R', 'G', 'B'], not {BANDS!r}.")
-    first, last = date('START', START), date('END', END)
-    check(first < last, f'START must be a day before END, but {START} is not before {END}.')
+    check(date('START', START) < date('END', END),
+          f'START must be earlier than END, but {START} is not earlier than {END}.')
 
     picture = FORMAT in ('png', 'jpg')
     check(len(BANDS) in (1, 3) or not picture,
@@ -147,10 +149,11 @@ def check_constants():
 
 def date(name, text):
     """Returns the datetime.date of a constant like '2015-01-31'."""
-    try:
-        return datetime.date.fromisoformat(text)
-    except (TypeError, ValueError):
-        sys.exit(f"{name} must be a day like '2015-01-31', not {text!r}.")
+    with contextlib.suppress(TypeError, ValueError):
+        day = datetime.date.fromisoformat(text)
+        if str(day) == text:  # Python also takes 20150131 and 2015-W05-6
+            return day
+    sys.exit(f"{name} must be a day like '2015-01-31', not {text!r}.")
 
 
 def getRequests():
@@ -214,16 +217,17 @@ def getResult(index, point):
     # the last is on top:
     # developers.google.com/earth-engine/apidocs/ee-imagecollection-mosaic
     mosaic = images.filter(has_bands).select(BANDS).sort('system:time_start').mosaic()
-    mosaic = mosaic.select(BANDS)  # again, as this tells a mosaic of no images
+    mosaic = mosaic.select(BANDS)  # again, as on a mosaic of no images this is refused
     save_chip(point, mosaic, point['longitude'], point['latitude'],
               nothing=f'no image with {", ".join(BANDS)} between {START} and {END}')
 
 
-def save_chip(item, image, longitude, latitude, width=SIZE, height=SIZE, scale=SCALE,
+def save_chip(item, image, longitude, latitude, width=None, height=None, scale=None,
               nothing=None):
-    """Saves so many pixels of an image around a place, on its grid(). Where the image was
-    made of no images the item has nothing, for which a reason can be given."""
-    options = grid(longitude, latitude, width, height, scale)
+    """Saves width x height pixels of scale metres of an image around a place, on its grid():
+    by default SIZE x SIZE pixels of SCALE. Where the image was made of no images the item has
+    nothing, and the text `nothing` is the reason."""
+    options = grid(longitude, latitude, width or SIZE, height or SIZE, scale or SCALE)
     if FORMAT in ('png', 'jpg'):
         ask, options = image.getThumbURL, {**options, 'format': FORMAT, 'min': MIN, 'max': MAX}
     elif FORMAT in ('tif', 'npy'):
@@ -242,8 +246,8 @@ def save_chip(item, image, longitude, latitude, width=SIZE, height=SIZE, scale=S
 
 
 def grid(longitude, latitude, width, height, scale):
-    """Returns what getDownloadURL() takes for so many pixels around a place: north up in
-    its UTM zone, on the grid of multiples of scale (metres), the place at most half a pixel
+    """Returns what getDownloadURL() takes for width x height pixels around a place: north up
+    in its UTM zone, on the grid of multiples of scale (metres), the place at most half a pixel
     off the middle."""
     crs, easting, northing = utm(longitude, latitude)
     left = round((easting - width * scale / 2) / scale) * scale
@@ -309,9 +313,9 @@ def read_places(name):
                    for column, value in zip(header, values) if column}
             place = read_place(row, separator != ',')
             file = file_name(place['id'], FORMAT).casefold()  # a.png is A.png on Windows
-            first, number = taken.setdefault(file, (line, place['id']))
+            first, its_id = taken.setdefault(file, (line, place['id']))
             if first != line:
-                same = 'is that' if number == place['id'] else 'gives the file'
+                same = 'is that' if its_id == place['id'] else 'gives the file'
                 raise ValueError(f'the id {place["id"]!r:.25} {same} of line {first}, too')
             places.append(place)
             if ',' in row['latitude'] + row['longitude']:
@@ -379,22 +383,22 @@ def split_rows(text, separator, strict=True):
         raise csv.Error(f"line {line}: its quotes don't match ({error})") from None
 
 
-def find_columns(header, told):
+def find_columns(header, where):
     """Returns {'id': column, 'latitude': column, 'longitude': column} of a header."""
     found = {key: [column for alias in aliases
                    for column in header if column.casefold() == alias]
              for key, aliases in POINT_COLUMNS.items()}
     missing = [f'{key} ({", ".join(aliases)})' for key, aliases in POINT_COLUMNS.items()
                if not found[key]]
-    check(not missing, f'{told} has the columns {header!s:.300}, separated by commas, semicolons '
+    check(not missing, f'{where} has the columns {header!s:.300}, separated by commas, semicolons '
                        f'or tabs, but none for {" and ".join(missing)}.')
     for key in 'latitude', 'longitude':
-        check(len(found[key]) == 1, f'{told} has more than one column for the {key}, '
+        check(len(found[key]) == 1, f'{where} has more than one column for the {key}, '
                                     f'{" and ".join(found[key])}: keep one, and rename the others.')
     for column, count in collections.Counter(map(str.casefold, filter(None, header))).items():
-        check(count == 1, f'{told} has {count} columns called {column!r:.40}: rename one.')
+        check(count == 1, f'{where} has {count} columns called {column!r:.40}: rename one.')
         check(column not in ('file', 'crs'),
-              f'{told} has a column {column!r}, which the list of chips has, too: rename it.')
+              f'{where} has a column {column!r}, which the list of chips has, too: rename it.')
     return {key: columns[0] for key, columns in found.items()}
 
 
@@ -406,21 +410,21 @@ def read_place(row, decimal_comma):
     place = {'id': row['id']}
     for key, most in ('longitude', 180), ('latitude', 90):
         text = row[key].replace(',', '.') if decimal_comma else row[key]
-        told = f'{key} {row[key]!r:.25}'  # ten of these are told, in 1000 letters
+        shown = f'{key} {row[key]!r:.25}'
         # float() also takes nan, inf and 1_000
         if not re.fullmatch(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?', text, re.IGNORECASE):
-            raise ValueError(f'{told} is no number of degrees like -105.24')
+            raise ValueError(f'{shown} is no number of degrees like -105.24')
         place[key] = float(text)
         if key == 'longitude' and 180 < place[key] <= 360:
-            raise ValueError(f'{told} is above 180: subtract 360')
+            raise ValueError(f'{shown} is above 180: subtract 360')
         if abs(place[key]) > most:
-            raise ValueError(f'{told} is outside of -{most}..{most} degrees (swapped?)')
+            raise ValueError(f'{shown} is outside of -{most}..{most} degrees (swapped?)')
     return {**place, **{key: value for key, value in row.items() if key not in place}}
 
 
-def file_name(number, kind):
+def file_name(identifier, kind):
     """Returns the name of a chip's file, after its id, that is fit for every system."""
-    name = unicodedata.normalize('NFC', number)  # macOS takes both ways to write ñ for the same
+    name = unicodedata.normalize('NFC', identifier)  # macOS takes both ways to write ñ for the same
     name = pathvalidate.sanitize_filename(re.sub(r'\s|^(?=\.|$)', '_', name),
                                           replacement_text='_', platform='universal')
     return name.encode()[:190].decode(errors='ignore') + f'.{kind}'
@@ -428,16 +432,15 @@ def file_name(number, kind):
 
 # The machinery, the same text in chips.py and timeseries.py: nothing below depends on the dataset.
 #
-# This process has getRequests() make the list of items, once, and keeps it in
-# OUTPUT/.list.json. A pool of workers calls getResult() for each; a file gets its name only
-# when it is whole. What becomes of an item is a row of OUTPUT/log.csv and told nowhere
-# else: this process reads the rows, to move the bar and to see what has to be tried again,
-# in rounds, as long as a round brings something. So a run can be killed at any moment and
-# begun again.
+# This process has getRequests() make the list of items, and keeps it in OUTPUT/.list.json for
+# later runs. A pool of workers calls getResult() for each item; a file gets its name only when
+# it is whole. What becomes of an item is a row of OUTPUT/log.csv and told nowhere else: this
+# process reads the rows, to move the bar and to see what has to be tried again, in further
+# rounds. So a run can be killed at any moment and begun again.
 
 this_file = __file__
 script_name = pathlib.Path(this_file).name.removeprefix('.')  # that of frozen_script() begins so
-source = program.split('\n# The machinery')[0]  # the part of the user
+user_part = program.split('\n# The machinery')[0]
 folder = pathlib.Path(OUTPUT)
 list_file = folder / '.list.json'
 log_file = folder / 'log.csv'
@@ -481,7 +484,7 @@ def explain(error):
             error, (OSError, SystemExit, Nothing, ee.EEException)):
         text = f'{type(error).__name__}: {text}'
         for frame in traceback.extract_tb(error.__traceback__):
-            if frame.filename == this_file and frame.lineno <= source.count('\n'):
+            if frame.filename == this_file and frame.lineno <= user_part.count('\n'):
                 place = f' ({script_name}, line {frame.lineno})'
     if isinstance(error, BaseException) and not text.strip():
         text = type(error).__name__
@@ -496,7 +499,7 @@ def shorten(text, width=60):
 
 
 def listed(names):
-    """Returns the first three of some names in words."""
+    """Returns the first three of some names as text."""
     return ', '.join([*names[:3], *['...'] * (len(names) > 3)])
 
 
@@ -563,7 +566,7 @@ class Late(BaseException):
 
 class Current:
     """What this process has in work."""
-    edited = False  # the script has been, since the run was begun
+    edited = False  # whether this worker has read another text of the script than its parent
 
     def __init__(self):
         self.begin('')
@@ -579,7 +582,7 @@ class Current:
     def progress(self):
         """Returns how much of the item has come, or was found to be too large for a
         request."""
-        return sum(':get' in str(request[0]) for request in self.kept) + len(self.too_large)
+        return sum(':get' in uri for uri, _ in self.kept) + len(self.too_large)
 
 
 current = Current()
@@ -605,7 +608,7 @@ overload_statuses = 500, 503, 504  # of the service as a whole, or by one reques
 may_be_too_much_word = 'Too many concurrent aggregations'
 no_bands_words = (  # of an image that was made of no images, also in older words
     'applied to an Image with no bands', 'image with no bands', 'Available bands: []')
-missing_words = 'does not exist'  # of an asset
+missing_word = 'does not exist'  # of an asset
 busy_words = ('capacity exceeded', 'Too many concurrent', 'rateLimitExceeded',
               'userRateLimitExceeded', 'RATE_LIMIT_EXCEEDED')
 
@@ -632,7 +635,7 @@ def download(url, kind):
     other = len(header_of(body)) > 1 or any(
         has_ends(body, *ends) for name, ends in kinds.items() if name != 'geojson')
     raise (ee.EEException if other else ConnectionError)(
-        f'download() was to get {kind!r} and got {body!r:.100}')
+        f'download() was to get {kind!r} and got {body[:100]!r}')
 
 
 def columns_of(kind):
@@ -750,7 +753,8 @@ def judge(uri, answer, content):
     address = urllib.parse.urlsplit(uri)
     host, end = address.hostname, address.path.rpartition('/')[2]
     status = f'{answer.status_code} {answer.reason}'
-    strange = ConnectionError(f'{host} sent what makes no sense: {status}, {content!r:.100}')
+    start = content[:100]
+    strange = ConnectionError(f'{host} sent what makes no sense: {status}, {start!r}')
     if not host.endswith('.googleapis.com'):
         return  # such as a company's own sign-in, which may answer in any way
     if not answer.url.startswith('https:'):
@@ -760,8 +764,8 @@ def judge(uri, answer, content):
             raise ConnectionError(f'{host} did not say where its answer ends: {status}')
         return
     try:
-        told = json.loads(content)
-        error = told.get('error')
+        parsed = json.loads(content)
+        error = parsed.get('error')
     except (ValueError, AttributeError):  # a page or a list, or it was cut off
         if answer.status_code in overload_statuses:
             raise MayBeTooMuch(status) from None
@@ -771,7 +775,7 @@ def judge(uri, answer, content):
             raise error_for(uri, answer.status_code, text, content) from None
         raise strange from None
     if answer.ok and error is None:
-        if end in due and due[end] not in told:
+        if end in due and due[end] not in parsed:
             raise strange
     elif answer.status_code == 401 and ':get' not in end:
         pass  # start_ee() deals with it
@@ -779,7 +783,7 @@ def judge(uri, answer, content):
         pass  # a sign-in that is refused, with which google.auth deals
     else:
         error = error if isinstance(error, dict) else {}
-        text = explain(error.get('message') or f'{status}, {content!r:.100}')
+        text = explain(error.get('message') or f'{status}, {start!r}')
         code = error.get('code')
         raise error_for(uri, code if type(code) is int else answer.status_code, text, content)
 
@@ -794,9 +798,9 @@ def error_for(uri, code, text, content):
         return MayBeTooMuch(text)
     if code in (408, 409, 429, 499) or code > 500 or any(sign in words for sign in busy_words):
         return ConnectionError(text)
-    if ':get' in uri and not any(sign in text for sign in (missing_words, *no_bands_words)):
+    if ':get' in uri and not any(sign in text for sign in (missing_word, *no_bands_words)):
         first = forget_create(uri)
-        # who has a URL may fetch it, says REST: so the id has expired, in words that no source tells
+        # a URL needs no sign-in, says REST: by these codes its id has expired, by others it may
         if first or code in (401, 403, 404, 410):
             return ConnectionError(text)
     return ee.EEException(text)
@@ -877,14 +881,17 @@ def start_ee():
 def sign_in():
     """Returns the credentials of `earthengine authenticate` or, where there are none, those
     that google.auth finds: a service account, a workload identity, gcloud's."""
-    stored = {**stored_credentials(), 'quota_project_id': None}  # or ee would make copies of them
+    # with a quota project ee would work with a copy, whose token start_ee() could not renew
+    stored = {**stored_credentials(), 'quota_project_id': None}
     if stored.get('refresh_token'):
         return google.oauth2.credentials.Credentials(None, **stored)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # on projects: ours is in project_id()
             credentials, _ = google.auth.default(scopes=ee.oauth.SCOPES)
-    except DefaultCredentialsError:
+    except DefaultCredentialsError as why:
+        key_file = os.environ.get('GOOGLE_APPLICATION_CREDENTIALS')
+        check(not key_file, f'GOOGLE_APPLICATION_CREDENTIALS is {key_file}: {why}')
         sys.exit('Earth Engine knows no sign-in of yours here: type earthengine authenticate, and '
                  'then earthengine set_project YOUR-PROJECT.')
     return credentials.with_quota_project(None) if credentials.quota_project_id else credentials
@@ -893,7 +900,7 @@ def sign_in():
 def stored_credentials():
     """Returns what `earthengine authenticate` has left, as arguments of google.auth's
     class."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # not there, or broken
         return ee.oauth.get_credentials_arguments()
     return {}
 
@@ -903,27 +910,26 @@ def project_id():
     None."""
     key_file = os.environ.get('GOOGLE_APPLICATION_CREDENTIALS', '')
     named = PROJECT or stored_credentials().get('quota_project_id')
-    if not named and os.path.isfile(key_file):
+    with contextlib.suppress(OSError, ValueError):  # of which sign_in() tells
         key = json.loads(pathlib.Path(key_file).read_text('utf-8'))
-        named = key.get('quota_project_id') or key.get('project_id')
+        named = named or key.get('quota_project_id') or key.get('project_id')
     return named or ee.oauth.get_appdefault_project()
 
 
 # The log
 
 log_header = 'time,file,outcome,why\n'
+# outcomes of an item: begun, retry, done, nothing, failed, again; other rows: list, keep, warning
 
 
 def note(outcome, why='', file=None):
     """Adds a row to the log, as other processes add theirs."""
-    now = utc_now()
+    when = utc_now().isoformat(timespec='milliseconds').replace('+00:00', 'Z')
     why = explain(why)
     if why.startswith(('=', '+', '-', '@')):
         why = f' {why}'  # or a spreadsheet would take it for a formula
     row = io.StringIO()
-    csv.writer(row, lineterminator='\n').writerow(
-        [f'{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z', file or current.file, outcome,
-         why])
+    csv.writer(row, lineterminator='\n').writerow([when, file or current.file, outcome, why])
     with contextlib.suppress(PermissionError):  # in Windows another program may have it open
         append(row.getvalue())
 
@@ -938,7 +944,7 @@ def append(row):
 
 def note_warning(message, *_, **__):
     """Adds what somebody warns of to the log, in place of the screen."""
-    with contextlib.suppress(OSError):  # there is no folder yet
+    if list_file.exists():  # else the folder may be somebody else's
         note('warning', str(message))
 
 
@@ -963,8 +969,12 @@ class Log:
         self.next_line = 0  # when the bar is due without a terminal
         self.bar = tqdm(disable=True)
         self.read()
-        self.outcomes = {file: told for file, told in self.outcomes.items()
-                         if told[0] in ('done', 'nothing')}  # all else is tried again
+        self.outcomes = {file: (outcome, why) for file, (outcome, why) in self.outcomes.items()
+                         if outcome in ('done', 'nothing')}  # all else is tried again
+
+    def last(self, file):
+        """Returns (outcome, why), the last of an item."""
+        return self.outcomes.get(file, ('again', 'not tried yet'))
 
     def show_bar(self, total, initial):
         """Begins to show how many of total items are there, at first initial."""
@@ -1035,7 +1045,7 @@ class Log:
         """Gives each item that was begun and did not end the row that says what became of
         it."""
         for file in files:
-            if self.outcomes.get(file, [''])[0] == 'begun':
+            if self.last(file)[0] == 'begun':
                 self.end(file, 'done' if is_there(file) else 'again', 'its round was broken off')
 
     def end(self, file, outcome, why):
@@ -1051,8 +1061,7 @@ end_signals = signal.SIGINT, signal.SIGTERM  # Ctrl-C, and what a computer sends
 
 @contextlib.contextmanager
 def signals_held():
-    """Holds both signals back, in workers that are started meanwhile until
-    start_worker()."""
+    """Holds both signals back while workers start; start_worker() lets them go there."""
     if not hasattr(signal, 'pthread_sigmask'):  # Windows
         yield
         return
@@ -1126,12 +1135,12 @@ def try_while_it_helps(index, item):
 
 
 def digest_of_program():
-    """Returns what tells this text of the script from others, and is short enough for a pipe."""
+    """Returns a digest of the script, as all of its text could fill the pipe to a worker."""
     return hashlib.sha256(program.encode()).hexdigest()
 
 
 def start_pool(size):
-    """Starts so many workers, and no other process."""
+    """Starts workers, and no other process."""
     session.close()  # or forked workers would share its connections
     for last in False, False, True:
         try:
@@ -1160,7 +1169,7 @@ def end_pool(pool):
     if ending.is_alive() and Pool == multiprocessing.Pool:
         # a worker was killed that had one of these, and the pool waits for it
         for lock in pool._inqueue._rlock, pool._outqueue._wlock:
-            with contextlib.suppress(ValueError):  # it was free
+            with contextlib.suppress(ValueError, AttributeError):  # free, or on Windows none
                 lock.release()
         ending.join(5)
     gc.collect()  # or what a pool has open would stay so, as it lies in cycles of references
@@ -1172,8 +1181,8 @@ def run(jobs, log):
     when they were last seen alive."""
     pool = start_pool(min(PROCESSES, len(jobs)))
     workers = alive()
-    one = {'chunksize': 1} if Pool == multiprocessing.Pool else {}  # Ray's has no such argument
-    result = pool.starmap_async(work, jobs, **one)
+    options = {'chunksize': 1} if Pool == multiprocessing.Pool else {}  # Ray's has no such option
+    result = pool.starmap_async(work, jobs, **options)
     quiet, sign, seen = 0, None, utc_now()
     while not result.ready() and alive() == workers and quiet < DEADLINE + 60:
         seen = utc_now()
@@ -1211,8 +1220,9 @@ def watch_folder():
 
 # The list of items
 
-not_in_recipe = {  # as no result depends on it; the last two are the machinery's own
-    'PROJECT', 'PROCESSES', 'DEADLINE', 'PATIENCE', 'PAUSES', 'OUTPUT', 'program', 'tell_early'}
+not_in_recipe = {  # as no result depends on them
+    'PROJECT', 'PROCESSES', 'DEADLINE', 'PATIENCE', 'PAUSES', 'OUTPUT', 'program', 'tell_early',
+    'check_constants', 'hint'}
 
 
 def names_in(text):
@@ -1223,7 +1233,9 @@ def names_in(text):
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
             found[part.name] = part
             continue
-        for node in ast.walk(part):
+        within = {name for node in ast.walk(part) if isinstance(node, ast.comprehension)
+                  for name in ast.walk(node.target)}  # [... for name in ...] defines none
+        for node in {*ast.walk(part)} - within:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 found[node.id] = part
             elif isinstance(node, ast.FunctionDef):  # within an `if`
@@ -1239,19 +1251,25 @@ def imported(text):
 
 def recipe():
     """Returns {name: text} of all that results depend on: the value of each constant as
-    JSON, or its text where JSON has no such value, the text of each function (comments
-    don't count), and a digest of each file whose name is a constant."""
+    JSON, or its text where JSON has no such value, the text of each function, and a digest
+    of each file whose name is a constant."""
     found = {}
-    for name, part in names_in(source).items():
+    for name, part in names_in(user_part).items():
         if name in not_in_recipe:
             continue
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
-            found[f'{name}()'] = ast.unparse(part)
+            found[f'{name}()'] = text_of(part)
         else:
             found[name] = value_of(name, ast.unparse(part))
             if name != 'INDEX':  # which is in OUTPUT
                 found.update(digest_of(name))
     return found
+
+
+def text_of(function):
+    """Returns the lines of a function of the user, or a class, with its decorators."""
+    first = min([function.lineno, *(node.lineno for node in function.decorator_list)])
+    return textwrap.dedent('\n'.join(user_part.split('\n')[first - 1:function.end_lineno]))
 
 
 def value_of(name, text):
@@ -1289,18 +1307,29 @@ def digest_of(name):
 
 def changes(then, now):
     """Returns what is different between two recipes, as sentences without an end."""
-    told = []
+    sentences = []
     for name in sorted({*then, *now}):
         old, new = then.get(name), now.get(name)
         if old == new:
             continue
         if old is None or new is None:
-            told.append(f'{name} is {"new" if old is None else "gone"}')
-        elif name.endswith('()') or name.startswith('the file '):
-            told.append(f'{name} has changed')
-        else:
-            told.append(f'{name} is {shorten(new)} now and was {shorten(old)}')
-    return told
+            sentences.append(f'{name} is {"new" if old is None else "gone"}')
+        elif name.startswith('the file '):
+            sentences.append(f'{name} has changed')
+        elif not name.endswith('()'):
+            sentences.append(f'{name} is {shorten(new)} now and was {shorten(old)}')
+        elif does(old) != does(new):
+            sentences.append(f'{name} has changed')
+    return sentences
+
+
+def does(text):
+    """Returns the code of a function alone: without comments and its docstring, and in the one
+    form that this version of Python gives it."""
+    function = ast.parse(text).body[0]
+    if ast.get_docstring(function) is not None:
+        function.body = function.body[1:]
+    return ast.unparse(function)
 
 
 def get_list(keep):
@@ -1309,23 +1338,24 @@ def get_list(keep):
     of."""
     made, now = read_list(keep), recipe()
     came = {file: item for file, item in made['items'].items() if is_there(file)}
-    told = changes(made['recipe'], now) if made['recipe'] else ['the list was lost']
+    differences = changes(made['recipe'], now) if made['recipe'] else ['the list was lost']
     check(not came or made['standin'] == is_standin(), f'The results in {OUTPUT} are '
           f'{"made up, of the stand-in" if made["standin"] else "real, not of the stand-in"}: set '
           'OUTPUT to a new folder, or delete this one.')
     if keep or not came:
-        made = new_list(now, came, told)
+        made = new_list(now, came, differences)
     else:
-        check(not told or made['script'] == script_name,
+        check(not differences or made['script'] == script_name,
               f'{OUTPUT} was begun by {made["script"]}: set OUTPUT to a new folder.')
-        check(not told, f'{"; ".join(told[:5])}{"; ..." * (len(told) > 5)}. {advice(came, told)}')
+        check(not differences, f'{"; ".join(differences[:5])}{"; ..." * (len(differences) > 5)}. '
+              f'{advice(came, differences)}')
     items.update(made['items'])
     if not (folder / INDEX).is_file():
         write_index()
     return made['warned']
 
 
-def new_list(now, came, told):
+def new_list(now, came, differences):
     """Makes and writes a new list, by the recipe of now, which what came has to fit."""
     say('Asking Earth Engine for the list of items.')
     patiently(start_ee)
@@ -1341,7 +1371,7 @@ def new_list(now, came, told):
             'warned': [text for text in texts if 'restricted mode' not in text]}
     mend_log()  # or its first row could be glued to half of one
     if kept:
-        note('keep', f'{kept} results; {"; ".join(told) or "nothing has changed"}')
+        note('keep', f'{kept} results; {"; ".join(differences) or "nothing has changed"}')
     note('list', f'{len(found)} items')  # what had nothing is asked for again from here on
     if (folder / INDEX).is_file():
         os.remove(folder / INDEX)  # before the list is another, or a kill in between would leave it
@@ -1382,10 +1412,11 @@ def is_standin():
     return project_id() == 'standin-project'
 
 
-def advice(came, told):
-    """Returns what to do about changes."""
+def advice(came, differences):
+    """Returns what to do about differences. Where all results have in their items what a
+    changed constant was (the end of END, say), --keep could keep none of them."""
     for name, value in next(iter(came.values())).items():
-        changed = any(sentence.startswith(f'{name.upper()} is ') for sentence in told)
+        changed = any(sentence.startswith(f'{name.upper()} is ') for sentence in differences)
         if changed and all(item.get(name) == value for item in came.values()):
             return (f'The {len(came)} results in {OUTPUT} have the {name} {value}, and each would '
                     'be another: set OUTPUT to a new folder.')
@@ -1399,19 +1430,18 @@ def compare(came, new):
     gone = [file for file in came if file not in new]
     other, keys = [], set()
     for file in came.keys() & new.keys():
-        differ = {key for key, value in came[file].items()
-                  if key not in new[file] or new[file][key] != value}
+        differ = {key for key, value in came[file].items() if (key, value) not in new[file].items()}
         if differ:
             other.append(file)
             keys |= differ
-    told = []
+    misfits = []
     if other:
-        told.append(f'{len(other)} have another {", ".join(sorted(keys))} in the new list '
+        misfits.append(f'{len(other)} have another {", ".join(sorted(keys))} in the new list '
                     f'({listed(sorted(other))})')
     if gone:
-        told.append(f'{len(gone)} are not in the new list ({listed(gone)})')
-    check(not told, f'Of {len(came)} results in {OUTPUT} {" and ".join(told)}. Delete these files '
-          'and run it with --keep again, or set OUTPUT to a new folder.')
+        misfits.append(f'{len(gone)} are not in the new list ({listed(gone)})')
+    check(not misfits, f'Of {len(came)} results in {OUTPUT} {" and ".join(misfits)}. Delete these '
+          'files and run it with --keep again, or set OUTPUT to a new folder.')
 
 
 def checked(found):
@@ -1423,16 +1453,16 @@ def checked(found):
     check(found, 'getRequests() found nothing to do.')
     new, taken = {}, {INDEX.casefold(): 'the index', log_file.name: 'the log'}
     for number, item in enumerate(found):
-        told = f'getRequests(): item {number}'
+        where = f'getRequests(): item {number}'
         check(type(item) is dict,
-              f'{told} is a {type(item).__name__}, not a dict: {item!r:.100}')
-        check('file' in item, f"{told} has no 'file', the name of its result: {item!r:.200}")
-        check(item.keys() == found[0].keys(), f'{told} has the keys {[*item]}, but all have to '
+              f'{where} is a {type(item).__name__}, not a dict: {item!r:.100}')
+        check('file' in item, f"{where} has no 'file', the name of its result: {item!r:.200}")
+        check(item.keys() == found[0].keys(), f'{where} has the keys {[*item]}, but all have to '
               f'have those of item 0, {[*found[0]]}.')
-        check_name(told, item['file'])
-        check_values(told, item)
+        check_name(where, item['file'])
+        check_values(where, item)
         name = item['file'].casefold()
-        check(name not in taken, f'{told} has the file {item["file"]!r}, and so has '
+        check(name not in taken, f'{where} has the file {item["file"]!r}, and so has '
               f'{taken.get(name)}, perhaps in other letters: each needs a name of its own.')
         taken[name] = f'item {number}'
         new[item['file']] = {key: item[key] for key in found[0]}
@@ -1443,26 +1473,26 @@ def checked(found):
     return json.loads(json.dumps(new))
 
 
-def check_name(told, file):
+def check_name(where, file):
     """Ends the run if a file can't have this name on every system."""
-    check(type(file) is str, f"{told} has the 'file' {file!r}: it must be text.")
+    check(type(file) is str, f"{where} has the 'file' {file!r}: it must be text.")
     for part in file.split('/'):
         try:
             pathvalidate.validate_filename(part, platform='universal', max_len=200)
         except (pathvalidate.ValidationError, UnicodeError) as why:
             reason = getattr(why, 'reason', why)
-            sys.exit(f'{told} has the file {shorten(file)!r}, which cannot be a name on every '
+            sys.exit(f'{where} has the file {shorten(file)!r}, which cannot be a name on every '
                      f'system: {getattr(reason, "description", reason)}.')
-        check(part[0] != '.', f'{told} has the file {file!r}: no part of it may begin with a dot.')
+        check(part[0] != '.', f'{where} has the file {file!r}: no part of it may begin with a dot.')
 
 
-def check_values(told, item):
+def check_values(where, item):
     """Ends the run if an item holds what a file can't keep."""
     for key, value in item.items():
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
-            sys.exit(f'{told} has {key!r}: {value!r:.100}, a {type(value).__name__}. Items hold '
+            sys.exit(f'{where} has {key!r}: {value!r:.100}, a {type(value).__name__}. Items hold '
                      'text, numbers and None: use float(), int() or str(), and None for NaN.')
 
 
@@ -1470,7 +1500,7 @@ def write_index():
     """Writes the table of all items."""
     table = io.StringIO()
     rows = csv.writer(table, lineterminator='\n')
-    rows.writerow([*items.values()][0])
+    rows.writerow(next(iter(items.values())).keys())
     rows.writerows(item.values() for item in items.values())
     write(folder / INDEX, table.getvalue().encode('utf-8', 'replace'))
 
@@ -1494,19 +1524,21 @@ def pause(minutes, why):
     time.sleep(60 * minutes)
 
 
-def fetch(most):
-    """Fetches what is missing, or so many items of it; returns the Log and their files."""
+def fetch(limit):
+    """Fetches what is missing, or (limit) that many items of it; returns the Log and their
+    files."""
     log = Log()
     missing = [(index, item) for index, (file, item) in enumerate(items.items())
-               if not is_there(file) and log.outcomes.get(file, [''])[0] != 'nothing']
-    jobs = random.sample(missing, len(missing))[:most]
+               if not is_there(file) and log.last(file)[0] != 'nothing']
+    jobs = random.sample(missing, len(missing))[:limit]
     files = [item['file'] for _, item in jobs]
     clear_way(files)
-    if most is None:
+    if limit is None:
         log.show_bar(len(items), len(items) - len(jobs))
     else:
         log.show_bar(len(jobs), 0)
-    log.outcomes.update(dict.fromkeys(files, ('again', 'not tried yet')))
+    for file in files:
+        log.outcomes[file] = 'again', 'not tried yet'
     go_round(jobs, log)
     if not sys.stderr.isatty():
         log.say_bar()
@@ -1540,22 +1572,24 @@ def go_round(jobs, log):
         log.show()
         before = len(jobs)
         jobs = [(index, item) for index, item in jobs if not is_there(item['file'])
-                and log.outcomes[item['file']][0] not in ('nothing', 'failed')]
-        jobs.sort(key=lambda job: hits[job[1]['file']])  # what was in work in killed ones is last
+                and log.last(item['file'])[0] not in ('nothing', 'failed')]
+        # those that were in work in killed processes go last
+        jobs.sort(key=lambda job: hits[job[1]['file']])
         if len(jobs) < before:
             pauses, broken = [*PAUSES], 0
             continue
         broken = broken + 1 if killed else 0
         if 0 < broken < 3:
-            continue  # others may come now that this order is another
+            continue  # at once, as in the new order others may come first
         if not pauses:
             break
         pause(pauses.pop(0), 'Nothing came in this round')
 
 
 def blame(killed, seen, log, kills, hits):
-    """Counts the killed processes of each item in hits, and in kills those that are its own
-    doing: one alone, and not in its first second. After two of these the item has failed."""
+    """Counts how often each item was in work in a process that was killed: in hits always, in
+    kills if this looks like its own doing, as no other process was killed and the item had
+    been in work for more than a second. After two of these the item has failed."""
     for file, (outcome, why) in [*log.outcomes.items()]:
         if outcome != 'begun' or why not in killed or is_there(file):
             continue
@@ -1585,8 +1619,8 @@ def report(log, files, warned):
     for sentence in warned:
         say(f'Warning: {explain(sentence)}')
 
-    missing = [file for file in files if not is_there(file) and log.outcomes[file][0] != 'nothing']
-    mistakes = [file for file in missing if f' ({script_name}, line ' in log.outcomes[file][1]]
+    missing = [file for file in files if not is_there(file) and log.last(file)[0] != 'nothing']
+    mistakes = [file for file in missing if f' ({script_name}, line ' in log.last(file)[1]]
     if mistakes:
         say('Mend the script, then run it with --keep to try these again.')
     elif missing:
@@ -1667,18 +1701,23 @@ def check_setting():
           f"INDEX must be a name like 'index.csv', not {INDEX!r}.")
     check(folder.is_dir() or not os.path.lexists(folder),
           f'OUTPUT: {OUTPUT} is no folder, and cannot be made one.')
-    ours, theirs = {*names_in(program[len(source):])}, {*names_in(source)}
-    both = ours & (theirs | imported(source)) | theirs & imported(source)
-    check(not both, f'{" and ".join(sorted(both))}: the machinery needs this name for something '
-          'else. Give yours another one.')
+    check_names()
     check(type(DEADLINE) in (int, float) and DEADLINE > 0,
           f'DEADLINE must be a number of seconds above 0, not {DEADLINE!r}.')
-    check(type(PAUSES) is list and all(type(one) in (int, float) for one in PAUSES),
+    check(type(PAUSES) is list and all(type(one) in (int, float) and one >= 0 for one in PAUSES),
           f'PAUSES must be a list of minutes like [1, 10, 60], not {PAUSES!r}.')
-    raise_file_limit()
-    recipe()  # which knows what can be no constant
+    recipe()  # which refuses Earth Engine objects as constants
     if 'check_constants' in globals():
         globals()['check_constants']()
+
+
+def check_names():
+    """Ends the run if the user and the machinery define the same name, or one of them a name
+    that the user imports."""
+    ours, theirs = {*names_in(program[len(user_part):])}, {*names_in(user_part)}
+    both = ours & (theirs | imported(user_part)) | theirs & imported(user_part)
+    check(not both, f'{" and ".join(sorted(both))}: the machinery needs this name for something '
+          'else. Give yours another one.')
 
 
 def raise_file_limit():
@@ -1761,7 +1800,8 @@ def frozen_script():
     as it may have been edited since."""
     main_module = sys.modules['__main__']
     if multiprocessing.get_start_method() == 'fork' or main_module.__dict__ is not globals():
-        yield  # they don't read it, or may, as on a cluster, read another: work() looks at that
+        # forked workers don't read it, and those of a cluster may read another, as work() tells
+        yield
         return
     copy = folder / f'.{script_name}'
     write(copy, program.encode())
@@ -1775,6 +1815,7 @@ def frozen_script():
 def whole_run(options):
     """Does a run; returns whether something is missing at its end."""
     check_setting()
+    raise_file_limit()
     with warnings.catch_warnings():
         warnings.showwarning = note_warning
         if not list_file.exists():
@@ -1819,13 +1860,13 @@ def main():
         except (Exception, SystemExit) as error:
             status = 1
             lines = map(explain, str(error).split('\n') if type(error) is SystemExit else [error])
-            told = '\n'.join(lines).replace(
+            message = '\n'.join(lines).replace(
                 'Call with project=', 'Set PROJECT, or type: earthengine set_project ID,')
-            if isinstance(error, (ConnectionError, TimeoutError)):
-                told = f'{told.rstrip(".")}. Run it again later.'
             if multiprocessing.active_children():
-                leave(1, told)
-            say(told)
+                leave(1, message.rstrip('.'))
+            if isinstance(error, (ConnectionError, TimeoutError)):
+                message = f'{message.rstrip(".")}. Run it again later.'
+            say(message)
     sys.exit(status)
 
 

@@ -61,8 +61,11 @@ def test_a_changed_constant_is_refused_with_the_old_and_the_new_value(folder, st
     text = text.replace("BANDS = ['R', ", "BANDS = [\n    'R', ")
     text = text.replace('"""Downloads', 'r"""Fetches', 1)
     text = text.replace('import ast\n', 'import ast\nimport math\n', 1)
+    text = text.replace('"""Saves the chip around a point', '"""The one around a point')
+    text = text.replace('if POINTS:\n        say', 'if POINTS and SIZE:\n        say').replace('misspelt?', 'wrong?')
     (folder.path / 'chips.py').write_text(text)
-    folder.run('chips.py')  # comments, layout, imports, where it is and how it is run don't count
+    # comments, docstrings, layout, imports, sentences, where it is and how it is run don't count
+    folder.run('chips.py')
     assert folder.files('renamed') == before and not standin.counts()['requests']
 
 
@@ -189,6 +192,11 @@ def test_an_earth_engine_object_behind_a_sign_in_of_ones_own(folder):
     pytest.param({'A': '1'}, {}, ['A is gone'], id='gone'),
     pytest.param({}, {'f()': 'def f(): pass'}, ['f() is new'], id='new'),
     pytest.param({'f()': 'def f(): pass'}, {'f()': 'def f(): return'}, ['f() has changed'], id='function'),
+    pytest.param({'f()': "def f():\n    return f'{\",\"}'"}, {'f()': '''def f():\n    return f"{','}"  # so'''}, [],
+                 id='another version of Python'),
+    pytest.param({'f()': 'def f():\n    """A."""'}, {'f()': 'def f():\n    """B."""\n    return 1'},
+                 ['f() has changed'], id='a docstring alone'),
+    pytest.param({'f()': '@a\ndef f(): pass'}, {'f()': '@b\ndef f(): pass'}, ['f() has changed'], id='decorator'),
     pytest.param({'the file a.csv': '12'}, {'the file a.csv': '34'}, ['the file a.csv has changed'],
                  id='file')])
 def test_changes_in_words(then, now, told):

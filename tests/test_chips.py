@@ -518,6 +518,14 @@ def bar(printed):
     return re.findall(r'\| (\d+)/(\d+) \[', printed)[-1]
 
 
+def test_constants_that_stand_further_down_count(folder):
+    """A recipe may have been pasted above the machinery as it is."""
+    write_points(folder, MIDDLE)
+    add_code(folder, "SIZE = 24\nSCALE = 2\nFORMAT = 'tif'").run('chips.py')
+    with rasterio.open(folder.path / 'chips' / '0.tif') as image:
+        assert image.shape == (24, 24) and image.res == (2, 2)
+
+
 def test_first_takes_so_many_at_random_and_the_next_run_the_others(folder, standin):
     """The bar counts just these; the last --first is above what is missing."""
     folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8)

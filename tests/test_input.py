@@ -48,11 +48,16 @@ KNOWN = [  # what is wrong can be known without Earth Engine
     row('MAX-text', CHIPS, "not '255'", MAX='255'), row('MIN-None', CHIPS, 'not None', MIN=None),
     row('MAX-of-one-band', CHIPS, "one for each of ['R']", BANDS=['R'], MAX=[200, 200]),
     row('START-behind-END', CHIPS, 'START', START='2025-01-01', END='2019-01-01'),
-    row('START-on-END', CHIPS, 'must be a day before', START='2019-01-01', END='2019-01-01'),
+    row('START-on-END', CHIPS, 'must be earlier than', START='2019-01-01', END='2019-01-01'),
     row('START-short', CHIPS, "'2019-1-1'", START='2019-1-1'),
     row('END-no-such-day', CHIPS, "END must be a day like '2015-01-31', not '2015-01-32'",
         END='2015-01-32'),
     row('REGION', CHIPS, 'REGION', REGION='Colorado'),
+    row('START-basic-format', CHIPS, "not '20150101'", START='20150101'),
+    row('START-week', SERIES, "not '2015-W05-6'", START='2015-W05-6'),
+    row('PAUSES-below-0', CHIPS, 'PAUSES must', PAUSES=[1, -1]),
+    row('PAUSES-number', SERIES, 'PAUSES must', PAUSES=60), row('PAUSES-text', SERIES, 'PAUSES must', PAUSES=['1']),
+    row('DEADLINE-0', CHIPS, 'DEADLINE must', DEADLINE=0), row('DEADLINE-text', SERIES, 'DEADLINE must', DEADLINE='9'),
     row('INDEX-the-log', CHIPS, 'INDEX', INDEX='log.csv'),
     row('INDEX-the-log-in-capitals', CHIPS, 'INDEX', INDEX='Log.CSV'),
     row('INDEX-the-list', CHIPS, 'INDEX', INDEX='.list.json'),
@@ -60,7 +65,7 @@ KNOWN = [  # what is wrong can be known without Earth Engine
     row('INDEX-empty', CHIPS, 'INDEX', INDEX=''),
     row('INDEX-question', CHIPS, 'INDEX', INDEX='what?.csv'),
     row('INDEX-None', CHIPS, 'INDEX', INDEX=None),
-    row('START-on-END', SERIES, 'must be a day before', START='2019-01-01', END='2019-01-01'),
+    row('START-on-END', SERIES, 'must be earlier than', START='2019-01-01', END='2019-01-01'),
     row('START-behind-END', SERIES, 'START', START='2025-01-01', END='2019-01-01'),
     row('START-no-such-month', SERIES, "'2025-13-01'", START='2025-13-01'),
     row('END-number', SERIES, '20250101', END=20250101),
@@ -140,6 +145,12 @@ def test_names_that_the_machinery_has_too(folder, standin, name):
     line, = said(add_code(folder, text).run('chips.py', status=1))
     assert line.startswith(f'{name}: ') and 'another' in line
     assert not standin.counts()['requests']
+
+
+def test_names_in_a_comprehension_are_no_names(folder, standin):
+    """Nor are those of a lambda."""
+    code = "NAMES = [folder for folder, (run, *items) in [('a', 'bc')] for log in items]\nF = lambda work: work"
+    assert '4 of 4' in add_code(folder, code).edit('chips.py', **FEW[CHIPS]).run('chips.py')
 
 
 def test_a_name_that_is_imported_and_the_machinery_has_too(folder, standin):

@@ -21,7 +21,7 @@ def opened(event, arguments):
 
 def called(frame, event, function):
     """Kills all processes of the run at the turn-th such call of all of them."""
-    if event == moment and function.__name__ == call:
+    if event == moment and function.__name__ == call and not isinstance(function.__self__, str):
         number = os.open(turns, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(number, b'.')
         if os.lseek(number, 0, os.SEEK_CUR) == turn:

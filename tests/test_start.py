@@ -85,6 +85,40 @@ def test_no_access_is_one_sentence_and_leaves_no_folder(folder, standin, script,
     assert sorted(path.name for path in folder.path.iterdir()) == ['chips.py', 'timeseries.py']
 
 
+@pytest.mark.parametrize('content', [None, '', '{"type": ', '{"type": "service_account"}'])
+def test_a_key_file_that_is_none(folder, standin, content):
+    """The variable is named, and the path, whether there is a project elsewhere or not."""
+    key = folder.path / 'key.json'
+    if content is not None:
+        key.write_text(content)
+    standin.set(no_credentials=True)
+    environ = {**standin.environ, 'GOOGLE_APPLICATION_CREDENTIALS': str(key)}
+    folder.standin = types.SimpleNamespace(environ=environ)
+    for project in None, 'standin-project':
+        line, = said(folder.edit('chips.py', PROJECT=project).run('chips.py', status=1))
+        assert 'GOOGLE_APPLICATION_CREDENTIALS' in line and str(key) in line
+    assert not (folder.path / 'chips').exists()
+
+
+@pytest.mark.parametrize('content', ['', '{"refresh_token": '])
+def test_credentials_that_are_broken(folder, standin, content):
+    """They are as good as none."""
+    folder.standin = types.SimpleNamespace(environ=standin.environ)
+    (standin.home() / '.config' / 'earthengine' / 'credentials').write_text(content)
+    line, = said(folder.edit('chips.py', **CHIPS).run('chips.py', status=1))
+    assert 'type earthengine authenticate' in line
+
+
+def test_warnings_at_the_sign_in_touch_no_folder_of_others(folder, standin):
+    """They are noted in the log, but not before the folder is known to be ours."""
+    (folder.path / 'chips').mkdir()
+    (folder.path / 'chips' / 'film.png').write_bytes(b'mine')
+    standin.set(restricted=True)
+    line, = said(folder.run('chips.py', status=1))
+    assert 'did not make' in line
+    assert {path.name for path in (folder.path / 'chips').iterdir()} == {'film.png', '.lock'}
+
+
 def test_a_wrong_list_leaves_a_folder_that_the_next_run_takes(folder):
     """As it is locked before the list is made."""
     folder.edit('chips.py', REGION={'ADM1_NAME': 'Atlantis'}, **CHIPS)
