@@ -318,7 +318,7 @@ for name in 'setitimer', 'SIGALRM', 'pthread_sigmask':
     assert sum(standin.counts()['requests']['pixels'].values()) <= 12
 
 
-README = (HERE.parent / 'README.md').read_text('utf-8')
+README = ' '.join((HERE.parent / 'README.md').read_text('utf-8').split())
 TOLD = {  # where the README tells a default
     'PROCESSES': r'(\d+) at a time\.|(\d+) leaves room for others', 'tries': 'up to (\\w+) times',
     'PAUSES': r'waits (\d+) minutes?, then (\d+), then (\d+)', 'DEADLINE': r'raise (?:it|DEADLINE), up to (\d+)'}
