@@ -351,6 +351,33 @@ def test_keep_leaves_a_row_in_the_log(folder):
         'list', 'begun', 'done', 'keep', 'list', 'begun', 'done', 'keep', 'list']
 
 
+def test_chips_of_both_kinds_after_keep(folder):
+    """What came before a change stays byte for byte, and what comes is of the new kind."""
+    write_points(folder, MIDDLE, WEST, FAR).edit('chips.py', SIZE=8).run('chips.py', '--first', '2')
+    before = folder.files('chips')
+    folder.edit('chips.py', MIN=100, MAX=200).run('chips.py', '--keep')
+    after, rows = folder.files('chips'), folder.table('chips/chips.csv')
+    assert {name: after[name] for name in before} == before
+    other, = [row for row in rows if row['file'] not in before]
+    shown = np.array(Image.open(folder.path / 'chips' / other['file'])).astype(int)
+    truth = np.clip((expected(other, 8, 1)[..., :3].astype(float) - 100) * 2.55, 0, 255)
+    assert (abs(shown - truth) <= 1).mean() > 0.98 and not shows(folder, other)
+    assert all(shows(folder, row) for row in rows if row is not other)
+    assert [row['why'] for row in folder.log('chips') if row['outcome'] == 'keep'] == [
+        '2 results; MAX is 200 now and was 255; MIN is 100 now and was 0']
+
+
+def test_more_random_places_are_other_places(folder):
+    """So they need another folder, with --keep as without."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8).run('chips.py')
+    before = folder.files('chips')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=3)
+    assert 'POINTS_PER_ECOREGION is 3 now and was 2. ' in last(folder.run('chips.py', status=1))
+    told = last(folder.run('chips.py', '--keep', status=1))
+    assert re.match(r'Of 8 results in chips \d have another ', told) and 'set OUTPUT to a new folder' in told
+    assert folder.files('chips') == before
+
+
 def test_keep_asks_again_for_what_had_nothing(folder, standin):
     """Where the item is another now, or the script; without it that is asked for never again."""
     write_points(folder, MIDDLE, ABROAD, (11, 46)).edit('chips.py', SIZE=8).run('chips.py')

@@ -518,6 +518,16 @@ def bar(printed):
     return re.findall(r'\| (\d+)/(\d+) \[', printed)[-1]
 
 
+def test_the_status_of_runs_that_found_nothing(folder):
+    """1 while no item has a file, also with --first; 0 as soon as one has."""
+    write_points(folder, (10, 45), (11, 46)).edit('chips.py', SIZE=8)
+    for command in ['--first', '1'], [], ['--first', '2']:
+        assert '0 of 2' in folder.run('chips.py', *command, status=1)
+    write_points(folder, (10, 45), (11, 46), MIDDLE)
+    folder.run('chips.py')
+    assert '1 of 3 were already' in folder.run('chips.py')
+
+
 def test_constants_that_stand_further_down_count(folder):
     """A recipe may have been pasted above the machinery as it is."""
     write_points(folder, MIDDLE)

@@ -356,6 +356,15 @@ def test_requests_carry_the_name_of_the_script(folder, standin, name, tag):
     assert counts['workload_tags'] == {tag: asked} and asked > 2
 
 
+def test_a_workload_identity_names_no_project(folder, standin):
+    """Set PROJECT, says the sentence."""
+    standin.set(account='workload', no_project=True)
+    folder.edit('chips.py', **SMALL['chips.py'])
+    line, = said(folder.run('chips.py', status=1))
+    assert 'no project found. Set PROJECT' in line
+    folder.edit('chips.py', PROJECT='standin-project').run('chips.py')
+
+
 @pytest.mark.parametrize('account', ['service', 'workload'])
 def test_accounts_of_servers(folder, standin, account):
     """Their sign-in asks for the scopes that Earth Engine wants, in each process."""
