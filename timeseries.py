@@ -2,7 +2,7 @@
 
     python timeseries.py              fetches all series that are missing
     python timeseries.py --first 10   fetches ten of them, for a look
-    python timeseries.py --keep       keeps what is there after a change of this file, and goes on
+    python timeseries.py --keep       goes on after a change of this file, and keeps what is there
 
 Asks Google Earth Engine for the maximum of BAND over each GAUL level 2 region of COUNTRIES in
 every image of COLLECTION, saves a table a region, OUTPUT/00000.csv and so on, with a row an
@@ -1262,10 +1262,12 @@ def compare(came, new):
             keys |= differ
     misfits = []
     if other:
-        misfits.append(f'{len(other)} have another {", ".join(sorted(keys))} in the new list '
+        has = 'has' if len(other) == 1 else 'have'
+        misfits.append(f'{len(other)} {has} another {", ".join(sorted(keys))} in the new list '
                     f'({listed(sorted(other))})')
     if gone:
-        misfits.append(f'{len(gone)} are not in the new list ({listed(gone)})')
+        is_not = 'is not' if len(gone) == 1 else 'are not'
+        misfits.append(f'{len(gone)} {is_not} in the new list ({listed(gone)})')
     check(not misfits, f'Of {len(came)} results in {OUTPUT} {" and ".join(misfits)}. Delete these '
           'files and run it with --keep again, or set OUTPUT to a new folder.')
 
@@ -1450,7 +1452,9 @@ def report(log, files, warned):
     if mistakes:
         say('Mend the script, then run it with --keep to try these again.')
     elif missing:
-        say(f'Run it again to try these again; {log_file} tells of each try.')
+        failed = any(log.last(file)[0] == 'failed' for file in missing)
+        say(f'Run it again to try these again{", with --keep if you mend the script first" * failed}; '
+            f'{log_file} tells of each try.')
     elif files and not there:
         say_hint()
     return bool(missing) or not there
@@ -1493,10 +1497,15 @@ def say_pace(files, seconds):
     sizes = [os.path.getsize(folder / file) for file in files if is_there(file)]
     if sizes and not all(map(is_there, items)):
         each = seconds * min(PROCESSES, len(files)) / len(sizes)  # seconds of a process
-        minutes = max(1, round(len(items) * each / PROCESSES / 60))
-        megabytes = max(1, round(len(items) * sum(sizes) / len(sizes) / 1e6))
-        say(f'At this pace all {len(items)} take some {minutes} minute{"s" * (minutes > 1)}, and '
-            f'{megabytes:,} MB.')
+        minutes = len(items) * each / PROCESSES / 60
+        megabytes = len(items) * sum(sizes) / len(sizes) / 1e6
+        say(f'At this pace all {len(items)} take {rounded(minutes)} minutes, and '
+            f'{rounded(megabytes)} MB.')
+
+
+def rounded(number):
+    """Returns a number as text, without what lies behind the point."""
+    return f'some {number:,.0f}' if number >= 1.5 else 'less than 2'
 
 
 def leave(status, why):
@@ -1678,7 +1687,7 @@ def main():
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('--first', type=above_zero, metavar='N',
                         help='fetch N of the missing items only, drawn at random')
-    parser.add_argument('--keep', action='store_true', help='go on after a change of the script')
+    parser.add_argument('--keep', action='store_true', help='go on after a change of the script or of a table that it reads')
     options = parser.parse_args()
     with own_signals(), own_terminal():
         try:

@@ -576,6 +576,11 @@ def test_first_says_what_all_would_take(folder, standin):
     assert 4000 / 3 * 0.5 / 60 < minutes <= 4000 / 3 * seconds / 60 + 1
 
 
+def test_numbers_in_words():
+    assert [chips.rounded(number) for number in (0, 0.3, 1.4, 1.6, 3.4, 1234.5)] == [
+        'less than 2', 'less than 2', 'less than 2', 'some 2', 'some 3', 'some 1,234']
+
+
 @pytest.mark.parametrize('number', ['0', '-1', '1.5', 'ten', ''])
 def test_first_takes_whole_numbers_above_zero(folder, number):
     folder.edit('chips.py', **FEW, SIZE=8)

@@ -15,8 +15,8 @@ import pytest
 
 from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive, said, wait_for
 
-CHIPS = dict(POINTS_PER_ECOREGION=60, SIZE=32, PROCESSES=4)
-SLOW = dict(POINTS_PER_ECOREGION=100, SIZE=8, PROCESSES=3)
+CHIPS = dict(POINTS_PER_ECOREGION=30, SIZE=32, PROCESSES=4)
+SLOW = dict(POINTS_PER_ECOREGION=50, SIZE=8, PROCESSES=3)
 METHODS = pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 SIGNALS = pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
                                   ids=['ctrl-c', 'sigterm'])
@@ -99,20 +99,20 @@ def test_items_that_kill_their_process_come_last_and_are_left_after_two_kills(fo
     """Each after another time, beyond its first second: they are seldom killed together. The others
     are not done before."""
     standin.set(start_method=method, latency='pixels=0.3')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=2, PAUSES=[0] * 20)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, PAUSES=[0] * 20)
     first_do(folder, "if index in (7, 8) and not os.path.exists('mended'):",
              '    time.sleep(2 * (index - 6))', '    os.kill(os.getpid(), 9)')
     printed = folder.run('chips.py', status=1)
-    assert '38 of 40' in printed and '2 failed: its process was killed twice' in printed
+    assert '18 of 20' in printed and '2 failed: its process was killed twice' in printed
     assert all(f'chip_0000{n}.png' in printed for n in (7, 8))
     begun = [row['file'] for row in folder.log('chips') if row['outcome'] == 'begun']
     killers = [f'chip_0000{n}.png' for n in (7, 8)]
     assert sorted(row['file'] for row in folder.log('chips') if row['outcome'] == 'failed') == killers
     for file in killers:
         last = max(place for place, name in enumerate(begun) if name == file)
-        assert len({*begun[:last]} - {*killers}) > 30  # of 38, a few of which may be in work
+        assert len({*begun[:last]} - {*killers}) > 13  # of 18, a few of which may be in work
     (folder.path / 'mended').touch()
-    assert '40 of 40' in folder.run('chips.py')
+    assert '20 of 20' in folder.run('chips.py')
 
 
 def test_one_process_and_an_item_that_kills_it(folder, standin):
@@ -126,17 +126,17 @@ def test_one_process_and_an_item_that_kills_it(folder, standin):
 
 @METHODS
 def test_items_whose_processes_are_killed_from_outside_do_not_fail(folder, standin, method):
-    """Each three times, as soon as it is begun: that is not its doing."""
+    """Each twice, as soon as it is begun: that is not its doing."""
     standin.set(start_method=method, latency='create=0.5')
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=2, PAUSES=[0] * 40)
     run, begun, kills = folder.start('chips.py'), 0, {}
 
     def rows():
         return [row for row in read_log(folder) if row[2] == 'begun'][begun:]
-    while min([*kills.values(), 0] if len(kills) < 4 else kills.values()) < 3:
+    while min([*kills.values(), 0] if len(kills) < 4 else kills.values()) < 2:
         for _, file, _, worker in wait_for(rows, run):
             begun += 1
-            if kills.get(file, 0) < 3 and int(worker) in workers(run, standin):
+            if kills.get(file, 0) < 2 and int(worker) in workers(run, standin):
                 os.kill(int(worker), signal.SIGKILL)
                 kills[file] = kills.get(file, 0) + 1
     out, err = run.communicate(timeout=LIMIT)
@@ -228,8 +228,8 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     interrupt(run, number)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == status and not alive(run.pid)
-    assert said(err) == [f'Stopped: {len(chips_in(folder))} of 400 are there. Run it again to go on.']
-    assert len(chips_in(folder)) < 400
+    assert said(err) == [f'Stopped: {len(chips_in(folder))} of 200 are there. Run it again to go on.']
+    assert len(chips_in(folder)) < 200
 
 
 @METHODS
@@ -247,7 +247,7 @@ def test_one_signal_while_the_workers_start_is_enough(folder, standin, method, n
         out, err = run.communicate(timeout=LIMIT)
         assert not alive(run.pid) and run.returncode == status
         line, = said(err)  # the list may not have been read yet
-        assert re.fullmatch(r'Stopped(: 0 of 400 are there)?\. Run it again to go on\.', line)
+        assert re.fullmatch(r'Stopped(: 0 of 200 are there)?\. Run it again to go on\.', line)
         for path in (folder.path / 'chips').iterdir():
             path.unlink()
 
@@ -295,7 +295,7 @@ def test_a_signal_at_a_step_of_the_start(folder, event, what, number, status):
     out, err = run.communicate(timeout=LIMIT)
     line, = said(err)
     assert run.returncode == status and not alive(run.pid)
-    assert re.fullmatch(r'Stopped(: \d of 400 are there)?\. Run it again to go on\.', line)
+    assert re.fullmatch(r'Stopped(: \d of 200 are there)?\. Run it again to go on\.', line)
 
 
 @SIGNALS
@@ -314,7 +314,7 @@ os.register_at_fork(after_in_child=signalled, after_in_parent=signalled)
     run = folder.start('chips.py')
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == status and not alive(run.pid)
-    assert said(err) == ['Stopped: 0 of 400 are there. Run it again to go on.']
+    assert said(err) == ['Stopped: 0 of 200 are there. Run it again to go on.']
 
 
 @BRIEF
@@ -392,7 +392,7 @@ def test_a_script_that_is_edited_in_mid_run(folder, standin, method, edited):
     """The run goes on with what it was, in rounds with new processes, too."""
     folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=3, PAUSES=[0] * 20)
     first_do(folder, "while not os.path.exists('edited'):", '    time.sleep(0.1)',
-             "if index % 9 == 0 and not os.path.exists(f'killed-{index}'):",
+             "if index % 20 == 0 and not os.path.exists(f'killed-{index}'):",
              "    open(f'killed-{index}', 'x').close()", '    os.kill(os.getpid(), 9)')
     whole = (folder.path / 'chips.py').read_text()
     standin.set(start_method=method)
@@ -564,7 +564,7 @@ def test_a_folder_that_goes_in_mid_run(folder, standin, how):
         standin.set(latency='')
         standin.reset()
         folder.run('chips.py')
-        assert standin.counts()['results'] == 400 - came
+        assert standin.counts()['results'] == 200 - came
 
 
 def allow_files(soft, hard):
@@ -771,13 +771,13 @@ def test_nested_folders(folder, standin):
     wait_for_files(folder, 5, 'data/b')
     os.kill(outer.pid, signal.SIGTERM)
     outer.communicate(timeout=LIMIT)
-    part = folder.path / 'data' / 'b' / '.part-1-chip_00399.png'
+    part = folder.path / 'data' / 'b' / '.part-1-chip_00199.png'
     part.touch()  # as if it were at work on this one in this moment
     outer = folder.start('chips.py')
     standin.set(latency='')
     for run in outer, inner:
         err = run.communicate(timeout=LIMIT)[1]
-        assert run.returncode == 0 and '400 of 400' in err, err
+        assert run.returncode == 0 and '200 of 200' in err, err
     assert part.exists()
     assert not [row for row in folder.table('data/b/log.csv') if row['outcome'] in ('failed', 'again')]
     outer, inner = folder.files('data'), folder.files('data/b')
@@ -804,7 +804,7 @@ def test_whatever_the_log_looks_like(folder, standin, how):
     header in the end. A worker is killed right after."""
     log = folder.path / 'chips' / 'log.csv'
     standin.set(latency='pixels=0.1')
-    folder.edit('chips.py', POINTS_PER_ECOREGION=15, SIZE=8, PROCESSES=2, PAUSES=[0] * 5)
+    folder.edit('chips.py', POINTS_PER_ECOREGION=8, SIZE=8, PROCESSES=2, PAUSES=[0] * 5)
     run = folder.start('chips.py')
     wait_for_files(folder, 5)
     SPOIL[how](log)
@@ -813,7 +813,7 @@ def test_whatever_the_log_looks_like(folder, standin, how):
     os.kill(workers(run, standin)[0], signal.SIGKILL)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0, err
-    assert [line.split(',')[0] for line in said(err)] == ['A process was killed', '60 of 60 are in chips']
+    assert [line.split(',')[0] for line in said(err)] == ['A process was killed', '32 of 32 are in chips']
     assert log.read_text(errors='replace').startswith(f'{HEADER}\n')
 
     SPOIL[how](log)
@@ -821,7 +821,7 @@ def test_whatever_the_log_looks_like(folder, standin, how):
     for path in came[:3]:
         path.unlink()
     standin.reset()
-    assert said(folder.run('chips.py')) == ['60 of 60 are in chips, listed in chips.csv.']
+    assert said(folder.run('chips.py')) == ['32 of 32 are in chips, listed in chips.csv.']
     assert standin.counts()['results'] == 3 and 'compute' not in standin.counts()['requests']
     text = log.read_text(errors='replace')
     assert text.startswith(f'{HEADER}\n') and text.count(HEADER) == 1 and '\0' not in text

@@ -213,17 +213,17 @@ def test_years(folder, texts):
     after = folder.files('years')
     assert all(after[name] == before[name] for name in before if name != 'chips.csv')
     rows = folder.table('years/chips.csv')
-    assert [(row['id'], row['year'], row['kind']) for row in rows] == [
+    assert [(row['id'], row['photo_year'], row['kind']) for row in rows] == [
         (name, year, kind) for year in ('2017', '2018', '2019')
         for name, kind in (('a', 'wood'), ('b', ''), ('c', 'lake'))]
     for row in rows:
-        assert row['file'] == f'{row["year"]}/{row["id"]}.png'
-        if row['year'] == '2018':
+        assert row['file'] == f'{row["photo_year"]}/{row["id"]}.png'
+        if row['photo_year'] == '2018':
             assert row['file'] not in after
             continue
         shown = np.array(Image.open(folder.path / 'years' / row['file']))
-        assert alike(shown, expected(row, 32, 1, int(row['year']))[..., :3]) > 0.99
-        assert alike(shown, expected(row, 32, 1, int(row['year']) + 2)[..., :3]) < 0.5
+        assert alike(shown, expected(row, 32, 1, int(row['photo_year']))[..., :3]) > 0.99
+        assert alike(shown, expected(row, 32, 1, int(row['photo_year']) + 2)[..., :3]) < 0.5
 
 
 @recipe('Chips of your own')
