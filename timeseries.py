@@ -201,15 +201,19 @@ def check_countries():
 
 @retry(**PATIENCE)
 def getResult(index, region):
-    """Saves the series of a region: date, BAND with DECIMALS, empty where nothing was seen,
-    and if PIXELS how many were."""
+    """Saves the series of a region."""
     start, end = (datetime.date.fromisoformat(day) for day in (START, region['end']))
-    rows = sorted(series(region['id'], start, end))
+    return save_series(region, series(region['id'], start, end))
+
+
+def save_series(region, rows):
+    """Saves the rows of a series, as many as the region has images: date, BAND with DECIMALS,
+    empty where nothing was seen, and if PIXELS how many were. Returns what is odd in them."""
     if len(rows) != region['images']:
         current.begin(region['file'])  # or the same rows would be taken again
         raise ConnectionError(f'{len(rows)} rows came for {region["images"]} images')
     lines = [f'date,{BAND}' + ',pixels' * PIXELS]
-    for day, value, *pixels in rows:
+    for day, value, *pixels in sorted(rows):
         number = value and f'{float(value):.{DECIMALS}f}'
         lines.append(','.join([day, number, *(str(round(float(count or 0))) for count in pixels)]))
     save(region, lambda: '\n'.join([*lines, '']).encode())
@@ -461,7 +465,7 @@ def download(url, kind):
     other = len(header_of(body)) > 1 or any(
         has_ends(body, *ends) for name, ends in kinds.items() if name != 'geojson')
     raise (ee.EEException if other else ConnectionError)(
-        f'download() was to get {kind!r} and got {body[:100]!r}')
+        f'download() was to get {kind!r} and got {body[:100]!r:.100}')
 
 
 def columns_of(kind):
@@ -580,7 +584,7 @@ def judge(uri, answer, content):
     host, end = address.hostname, address.path.rpartition('/')[2]
     status = f'{answer.status_code} {answer.reason}'
     start = content[:100]
-    strange = ConnectionError(f'{host} sent what makes no sense: {status}, {start!r}')
+    strange = ConnectionError(f'{host} sent what makes no sense: {status}, {start!r:.100}')
     if not host.endswith('.googleapis.com'):
         return  # such as a company's own sign-in, which may answer in any way
     if not answer.url.startswith('https:'):
@@ -609,7 +613,7 @@ def judge(uri, answer, content):
         pass  # a sign-in that is refused, with which google.auth deals
     else:
         error = error if isinstance(error, dict) else {}
-        text = explain(error.get('message') or f'{status}, {start!r}')
+        text = explain(error.get('message') or f'{status}, {start!r:.100}')
         code = error.get('code')
         raise error_for(uri, code if type(code) is int else answer.status_code, text, content)
 
@@ -813,8 +817,9 @@ class Log:
     def read(self):
         """Takes in the rows that are new."""
         for when, file, outcome, why in self.new_rows():
-            if outcome == 'list':
-                self.outcomes.clear()  # items may be others now
+            if outcome == 'list':  # items may be others now
+                self.outcomes = {file: last for file, last in self.outcomes.items()
+                                 if last[0] == 'done'}
             elif outcome == 'retry':
                 self.reason = why
             elif file in items and outcome != 'warning':
@@ -1197,7 +1202,9 @@ def new_list(now, came, differences):
             'warned': [text for text in texts if 'restricted mode' not in text]}
     mend_log()  # or its first row could be glued to half of one
     if kept:
-        note('keep', f'{kept} results; {"; ".join(differences) or "nothing has changed"}')
+        changed = '; '.join(differences) or 'nothing has changed'
+        note('keep', f'{kept} results; {changed}')
+        say(f'Kept as they are: {kept} results. Since they were made: {changed}.')
     note('list', f'{len(found)} items')  # what had nothing is asked for again from here on
     if (folder / INDEX).is_file():
         os.remove(folder / INDEX)  # before the list is another, or a kill in between would leave it
@@ -1453,8 +1460,8 @@ def report(log, files, warned):
         say('Mend the script, then run it with --keep to try these again.')
     elif missing:
         failed = any(log.last(file)[0] == 'failed' for file in missing)
-        say(f'Run it again to try these again{", with --keep if you mend the script first" * failed}; '
-            f'{log_file} tells of each try.')
+        mended = ', with --keep if you mend the script first' * failed
+        say(f'Run it again to try these again{mended}; {log_file} tells of each try.')
     elif files and not there:
         say_hint()
     return bool(missing) or not there
@@ -1513,14 +1520,16 @@ def leave(status, why):
     fetches."""
     for number in end_signals:
         signal.signal(number, signal.SIG_IGN)  # or a second Ctrl-C would be told, too
-    for _ in range(2):  # the pool may start others in place of some
-        for worker in multiprocessing.active_children():
-            worker.kill()
-            worker.join(5)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        with contextlib.suppress(OSError, AttributeError):  # it has ended; Windows
+            os.kill(worker.pid, signal.SIGSTOP)  # as the pool puts another in place of a dead one
     there = sum(map(is_there, items))
     count = f': {there:,} of {len(items):,} are there' if items else ''
     with contextlib.suppress(Exception):  # below the bar
         print(f'\n{why}{count}. Run it again to go on.', file=sys.stderr)
+    for worker in workers:
+        worker.kill()
     os._exit(status)
 
 
@@ -1687,7 +1696,8 @@ def main():
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('--first', type=above_zero, metavar='N',
                         help='fetch N of the missing items only, drawn at random')
-    parser.add_argument('--keep', action='store_true', help='go on after a change of the script or of a table that it reads')
+    parser.add_argument('--keep', action='store_true',
+                        help='go on after a change of the script or of a table that it reads')
     options = parser.parse_args()
     with own_signals(), own_terminal():
         try:

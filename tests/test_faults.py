@@ -113,7 +113,7 @@ ANSWERS = ['truncate', 'truncate-chunked,unframed,empty', 'html,json,junk,list',
            'braces,no-error,no-message', 'bad-chunk,bad-redirect']
 # what the door for all requests tells from an answer, in both scripts by the same text
 REFUSALS = ['503', 'reset', 'stall', 'drip', '401', 'eof,408,409,429', '499,500,502,504',
-            'capacity,aggregations,quota-aggregations,rate403', 'reason403,page403,expired,escapes,restricted']
+            'capacity,aggregations,quota-aggregations,rate403', 'reason403,page403,expired', 'escapes,restricted']
 
 
 @pytest.mark.parametrize('script,kinds', [
@@ -276,7 +276,8 @@ def test_a_permanent_error_is_asked_for_once_a_run(folder, standin):
         printed = folder.run('chips.py', status=1)
         assert re.search(r'5 failed: User memory limit exceeded. Lower SIZE.* \(.*, ...\)', printed)
         assert re.search(r'\b35/40 \[.*5 failed', printed)  # by the bar
-        assert 'Run it again to try these again; chips/log.csv tells of each try.' in printed
+        assert ('Run it again to try these again, with --keep if you mend the script first; chips/log.csv tells of '
+                'each try.') in printed
     counts = standin.counts()
     assert sum(counts['requests']['create'].values()) == 5
     assert sum(ends.count('failed') for ends in outcomes(folder, 'chips').values()) == 10

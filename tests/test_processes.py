@@ -230,6 +230,8 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     assert run.returncode == status and not alive(run.pid)
     assert said(err) == [f'Stopped: {len(chips_in(folder))} of 200 are there. Run it again to go on.']
     assert len(chips_in(folder)) < 200
+    # no other worker begins with anything in place of those that are ended
+    assert len({row['why'] for row in folder.log('chips') if row['outcome'] == 'begun'}) <= SLOW['PROCESSES']
 
 
 @METHODS

@@ -1,4 +1,5 @@
 """How the scripts start: the three start methods, help, credentials, and what they have in common."""
+import ast
 import fcntl
 import io
 import os
@@ -34,6 +35,20 @@ def test_machinery_is_the_same_word_for_word():
                      for name in ('chips.py', 'timeseries.py'))
     assert len(chips) == len(series) == 2 and chips[1] == series[1]
     assert 'getRequests()' in chips[1] and len(chips[1].splitlines()) > 50
+
+
+@BOTH
+def test_no_text_is_in_the_systems_encoding(script):
+    """Which is another one on Windows; what is thrown away may be in any."""
+    tree = ast.parse((HERE.parent / script).read_text('utf-8'))
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name, text = ast.unparse(call.func).rpartition('.')[2], ast.unparse(call)
+        if name == 'open' and 'os.devnull' not in text and "b'" not in text:
+            found.append('encoding=' in text)
+        elif name in ('read_text', 'write_text') and 'read_text(name)' not in text and 'POINTS' not in text:
+            found.append("'utf-8" in text)
+    assert all(found) and len(found) >= 4
 
 
 @BOTH

@@ -154,8 +154,8 @@ def test_no_fill_value_and_only_the_bits_of_quality(folder, standin):
 
 
 WRONG = {  # what check_constants() refuses: constants, words of the sentence
-    'start after end': (dict(START='2002-01-01', END='2001-01-01'), 'START must be a day before END'),
-    'start is end': (dict(START='2001-01-01', END='2001-01-01'), 'START must be a day before END'),
+    'start after end': (dict(START='2002-01-01', END='2001-01-01'), 'START must be earlier than END'),
+    'start is end': (dict(START='2001-01-01', END='2001-01-01'), 'START must be earlier than END'),
     'no day': (dict(END='2015-02-29'), "END must be a day like '2000-01-31', not '2015-02-29'"),
     'a year': (dict(START=2001), "START must be a day like '2000-01-31', not 2001"),
     'one country': (dict(COUNTRIES='Chile'), "COUNTRIES must be a list like ['Chile'], or None"),

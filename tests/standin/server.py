@@ -107,18 +107,19 @@ class Connection(socketserver.BaseRequestHandler):
             return False
         service = self.service
         kind, function = service.find(host, request)
+        counts = service.counts
         digest, fate = service.enter(kind, request)
         time.sleep(fate.delay)
         answer = faults.instead(fate.fault, service.options.behaviour) or (
             service.answer(kind, function, request))
         slow = fate.fault in ('stall', 'drip')
         if not slow:  # before it is sent: at the limit, the client's next request could be quicker
-            answer = service.leave(kind, request, digest, answer, fate.fault)
+            answer = service.leave(kind, request, digest, answer, fate.fault, counts)
         try:
             return faults.send(secure, answer, fate, service.options)
         finally:
             if slow:
-                service.leave(kind, request, digest, answer, fate.fault)
+                service.leave(kind, request, digest, answer, fate.fault, counts)
 
 
 class Server(socketserver.ThreadingTCPServer):

@@ -167,11 +167,12 @@ class Service:
             traceback.print_exc()
             return error(400, say('failed', error=f'{type(problem).__name__}: {problem}'))
 
-    def leave(self, kind, request, digest, answer, fault):
-        """Count a request out; gives its answer, which is no result when there are no more."""
+    def leave(self, kind, request, digest, answer, fault, counts):
+        """Count a request out, in the Counts of when it came in, as a run that was killed may have
+        left it behind; gives its answer, which is no result when there are no more."""
         result = kind in ('pixels', 'table')
         with self.lock:
-            counts, complete = self.counts, answer.status == 200 and fault in ('', 'gzip')
+            complete = answer.status == 200 and fault in ('', 'gzip')
             if fault == 'expired':
                 self.created.pop(ID.search(request.path)[0], None)  # and stays so
             if fault.startswith('crowded'):
