@@ -56,7 +56,6 @@ import shutil
 import signal
 import socket
 import stat
-import textwrap
 import threading
 import time
 import types
@@ -1268,9 +1267,9 @@ def recipe():
 
 
 def text_of(function):
-    """Returns the lines of a function of the user, or a class, with its decorators."""
-    first = min([function.lineno, *(node.lineno for node in function.decorator_list)])
-    return textwrap.dedent('\n'.join(user_part.split('\n')[first - 1:function.end_lineno]))
+    """Returns the text of a function of the user, or a class, with its decorators."""
+    decorators = [f'@{ast.unparse(node)}\n' for node in function.decorator_list]
+    return ''.join(decorators) + ast.get_source_segment(user_part, function)
 
 
 def value_of(name, text):

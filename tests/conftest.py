@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-BRIEF = pytest.mark.brief
+BRIEF, LONG = pytest.mark.brief, pytest.mark.long
 LIMIT = 240  # seconds until a run is given up; far more than any needs, as the machine may be busy
 ELSEWHERE = {'TZ': 'Pacific/Kiritimati', 'LC_ALL': 'C'}  # where it's tomorrow already
 sys.path.insert(0, str(HERE / 'standin'))
@@ -138,13 +138,24 @@ def alive(group, seconds=60):
 
 
 def pytest_addoption(parser):
-    parser.addoption('--long', action='store_true', help='2,000 items for 400, 20 kills for 5')
+    parser.addoption('--long', action='store_true', help='2,000 items for 400, 20 kills for 5, all start methods '
+                     'and what is marked as long')
     parser.addoption('--method', default='', choices=['fork', 'forkserver', 'spawn'],
                      help='how multiprocessing starts in all runs but those of tests of just that')
 
 
 def pytest_configure(config):
     DEFAULTS['start_method'] = config.getoption('--method')
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what takes long: forkserver starts workers much as spawn does."""
+    if config.getoption('--long'):
+        return
+    left_out = [item for item in items if item.get_closest_marker('long') or (
+        getattr(item, 'callspec', None) and item.callspec.params.get('method') == 'forkserver')]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture

@@ -152,6 +152,10 @@ def test_constants_of_every_kind_stay_the_same(folder, standin, method):
         STATES = {'Colorado', 'Utah', 'Kansas', 'Nevada'}
         PAIRS = map(str, [1, 2])
         THING = object()
+        if THING:
+            def within(text="""
+        of less indent"""):
+                return text
         DOUBLE = lambda number: 2 * number
         ''')
     for _ in range(2):
@@ -349,6 +353,24 @@ def test_keep_leaves_a_row_in_the_log(folder):
     assert second.startswith('2 results') and second.endswith('nothing has changed')
     assert [row['outcome'] for row in folder.log('chips')] == [
         'list', 'begun', 'done', 'keep', 'list', 'begun', 'done', 'keep', 'list']
+
+
+def test_keep_leaves_remarks_and_says_what_is_kept(folder):
+    """A remark of getResult() is told by each run, as long as its file is there."""
+    add_code(small(folder, 'range(4)'), '''
+        of_all = getResult
+
+
+        def getResult(index, item):
+            of_all(index, item)
+            return 'an even one' * (index % 2 == 0)
+        ''')
+    assert '2 done: an even one (0.json, 2.json)' in folder.run('chips.py')
+    (folder.path / 'chips' / '2.json').unlink()
+    printed = folder.edit('chips.py', SIZE=9).run('chips.py', '--keep')
+    assert 'Kept as they are: 3 results. Since they were made: SIZE is 9 now and was 256.' in printed
+    assert '2 done: an even one (0.json, 2.json)' in printed
+    assert '2 done: an even one (0.json, 2.json)' in folder.run('chips.py')
 
 
 def test_chips_of_both_kinds_after_keep(folder):

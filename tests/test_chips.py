@@ -378,6 +378,11 @@ def test_images_beside_the_middle_are_seen_too(folder, place):
     assert alike(picture(folder, row), expected(row, 256, 8)[..., :3]) > 0.99
 
 
+def test_a_region_in_the_sea(folder):
+    folder.edit('chips.py', REGION_TABLE='projects/standin/assets/sea', REGION={'name': 'sea'})
+    assert said(folder.run('chips.py', status=1)) == ["REGION: no ecoregion has land in {'name': 'sea'}."]
+
+
 def test_a_place_with_no_image_is_no_failure(folder, standin):
     """It is told with its reason by this run and by each later one, and not asked for again."""
     write_points(folder, MIDDLE, (10, 45), (11, 46)).edit('chips.py', SIZE=8)

@@ -20,7 +20,7 @@ from PIL import Image
 
 import sentences
 from conftest import BRIEF, DEFAULTS, LIMIT, Folder, StandIn, hasten, said
-from test_chips import expected, write_points
+from test_chips import MIDDLE, expected, write_points
 
 # tiny chips, and tries that don't make the test long: a user may set these as well
 MANY = dict(SIZE=8, DEADLINE=3, PROCESSES=25)
@@ -749,6 +749,72 @@ def test_what_is_posted_goes_nowhere_else(folder, standin, kind):
     counts = standin.counts()
     assert counts['faults']['create'] and {ends[-1] for ends in outcomes(folder, 'chips').values()} == {'done'}
     assert 'www.googleapis.com' not in counts['hosts'] and not counts['refused_connections']
+
+
+def test_what_comes_over_plain_http_is_not_taken(folder, standin):
+    """Another than Google may have put it there."""
+    write_points(folder, MIDDLE, (-105.34, 40.03)).edit('chips.py', SIZE=8).run('chips.py')
+    before = folder.files('chips')
+    standin.set(faults_in_turn='pixels=redirect-http redirect-http redirect-http')
+    hasten(folder).edit('chips.py', OUTPUT='again').run('chips.py')
+    assert standin.counts()['unencrypted'] == 3 and folder.files('again') == before
+
+
+@pytest.mark.parametrize('url', ['http://earthengine-highvolume.googleapis.com/v1/a:getPixels', 'ftp://a/b.png',
+                                 'file:///etc/hostname', '/etc/hostname', ''])
+def test_only_https_is_fetched(folder, standin, url):
+    """And at once: no other try can help."""
+    printed = own_result(folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8),
+                         f"save(item, lambda: download({url!r}, 'png'))").run('chips.py', status=1)
+    assert f'4 failed: ValueError: download() takes a URL first, not {url!r}' in printed
+    assert not [row for row in folder.log('chips') if row['outcome'] == 'retry']
+
+
+def test_the_line_of_a_mistake(folder):
+    """It is the innermost above the machinery, however deep and long the mistake is."""
+    folder.add('chips.py', '''
+def inner(item):
+    return {}['key']  # deep
+
+
+def outer(item):
+    return inner(item)''')
+    own_result(folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8), '''
+        if index == 0:
+            outer(item)
+        if index == 1:
+            save(item, lambda: outer(item))
+        if index == 2:
+            save(item, 'no function')  # not called
+        if index == 3:
+            raise ValueError('x' * 5000)  # long''')
+    printed = folder.run('chips.py', status=1)
+    lines = (folder.path / 'chips.py').read_text().split('\n')
+    deep, uncalled, long = (next(number for number, line in enumerate(lines, 1) if line.endswith(f'  # {words}'))
+                            for words in ('deep', 'not called', 'long'))
+    assert f"2 failed: KeyError: 'key' (chips.py, line {deep})" in printed
+    assert f"1 failed: TypeError: 'str' object is not callable (chips.py, line {uncalled})" in printed
+    assert re.search(rf'1 failed: ValueError: x{{500,1000}} \(chips.py, line {long}\)', printed)
+    assert 'Mend the script, then run it with --keep' in printed
+
+
+def test_what_a_spreadsheet_would_take_for_a_formula(folder):
+    """It is text in the log."""
+    own_result(folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8),
+               "raise Nothing(['=1+2', '+cmd', '-1', '@SUM(A1)'][index])").run('chips.py', status=1)
+    assert {row['why'] for row in folder.log('chips') if row['outcome'] == 'nothing'} == {
+        ' =1+2', ' +cmd', ' -1', ' @SUM(A1)'}
+
+
+def test_failures_of_an_earlier_run_are_not_told_again(folder, standin):
+    """Those of this run alone, also where it fetches other items."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8)
+    standin.set(broken_match='.', broken_text='Too many pixels.')
+    assert '3 failed' in folder.run('chips.py', '--first', '3', status=1)
+    standin.set(**DEFAULTS)
+    for _ in range(2):
+        printed = folder.run('chips.py', '--first', '1')
+        assert 'failed:' not in printed and 'again:' not in printed
 
 
 def test_a_body_without_end_is_given_up(folder, standin):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive
+from conftest import BRIEF, DEFAULTS, LIMIT, LONG, Folder, alive
 from test_chips import write_points
 
 # Read when a Python starts, behind a line that gives file, call, turn, moment and turns their values.
@@ -79,7 +79,7 @@ def calm(server, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize('moment', ['before', 'after'])
+@pytest.mark.parametrize('moment', ['before', pytest.param('after', marks=LONG)])
 @pytest.mark.parametrize('script,file,call,turn', POINTS)
 def test_killed_at_a_step(folder, calm, standin, script, file, call, turn, moment):
     name, turns = script.removesuffix('.py'), folder.path / 'turns'
@@ -110,6 +110,18 @@ def test_killed_at_a_step(folder, calm, standin, script, file, call, turn, momen
     assert counts['results'] == WITH_IMAGE[script] - len(came)
     assert sum(counts['requests']['create'].values()) == IN_ALL[script] - len(came) - len(nothing)
     assert ('compute' in counts['requests']) == (not came)  # the list, until something has come of it
+
+
+def test_a_worker_that_is_killed_right_after_a_result(folder):
+    """The row that says so is added, as the file is there; it's not asked for again."""
+    ready(folder, 'chips.py').edit('chips.py', PAUSES=[0] * 9)
+    values = (RESULT['chips.py'], 'replace', 2, 'c_return', str(folder.path / 'turns'))
+    folder.hook(f'file, call, turn, moment, turns = {values}\n'
+                + KILL.replace('os.killpg(0, 9)', 'os.kill(os.getpid(), 9)'))
+    printed = folder.run('chips.py')
+    assert 'A process was killed' in printed and '6 of 8' in printed
+    assert {row['file'] for row in folder.log('chips') if row['outcome'] == 'done'} == {
+        *folder.files('chips')} - {'chips.csv'}
 
 
 def test_a_run_begins_with_no_part_of_another(folder, standin):

@@ -426,6 +426,21 @@ def test_a_table_that_takes_longer_than_deadline_is_asked_for_in_halves(folder, 
 
 
 @pytest.mark.parametrize('many', [-1, 1], ids=['fewer', 'more'])
+def test_a_region_of_more_than_ten_million_pixels(folder):
+    """Which is what a reduction takes unless it is told to take more: reduceRegion's maxPixels."""
+    folder.edit('timeseries.py', REGIONS='FAO/GAUL/2015/level0', COLUMNS=['ADM0_NAME'], COUNTRIES=['Brazil'],
+                COLLECTION='MODIS/061/MOD13Q1', BAND='NDVI', FILL=-3000, START='2020-01-01', END='2020-01-02')
+    folder.run('timeseries.py')
+    row, = folder.table('timeseries/00000.csv')
+    assert row['date'] == '2020-01-01' and row['NDVI']
+
+
+def test_no_region_at_all(folder):
+    folder.edit('timeseries.py', REGIONS='projects/standin/assets/none', COLUMNS=['name'], COUNTRIES=None)
+    line, = said(folder.run('timeseries.py', status=1))
+    assert line == 'REGIONS: projects/standin/assets/none has no region.'
+
+
 def test_another_number_of_rows_than_of_images_is_asked_for_again(folder, standin, many):
     """All of it anew, as it was whole by all that can be seen."""
     folder.add('timeseries.py', f'''

@@ -5,6 +5,7 @@ import io
 import re
 import time
 
+import ee
 import numpy as np
 import pytest
 import rasterio
@@ -13,7 +14,7 @@ from PIL import Image
 import sentences
 from behaviour import BEHAVIOUR
 from conftest import DEFAULTS, HERE, LIMIT, Folder, hasten, said
-from test_chips import write_points
+from test_chips import chips, write_points
 from test_faults import outcomes, own_result
 
 FAR = (10.5, 50.5), (10.6, 50.5)  # where NAIP has no image
@@ -164,6 +165,26 @@ def test_too_much_at_the_bottom(folder, standin, text, outcome):
     assert counts['results'] == counts['items_served'] and creates(standin) < 20 * regions
 
 
+def test_refusals_with_another_between_them_are_not_in_a_row(folder, standin):
+    """Two and two make no three: the series comes whole."""
+    standin.set(faults_in_turn='table=busy503 busy503 429 busy503 busy503')
+    ready(folder, 'timeseries.py', **HEAVY).run('timeseries.py', '--first', '1')
+    assert standin.counts()['requests']['create'] == {'200': 1}
+    standin.set(faults_in_turn='table=busy503 busy503 busy503')
+    standin.reset()
+    folder.run('timeseries.py', '--first', '1')
+    assert standin.counts()['requests']['create'] == {'200': 3}
+
+
+def test_all_parts_but_one_are_kept_when_its_id_has_expired(folder, standin):
+    """The whole and its first half are too much; then a part comes, and the id of the next is lost."""
+    standin.set(behaviour={'max_images': 40}, faults_in_turn='table=- - - expired')
+    ready(folder, 'timeseries.py', **HEAVY, PROCESSES=1).run('timeseries.py', '--first', '1')
+    counts = standin.counts()
+    assert counts['faults']['table'] == {'expired': 1}
+    assert counts['requests']['create'] == {'200': 7 + 1} and counts['results'] == counts['items_served'] == 4
+
+
 @pytest.mark.parametrize('kind', ['stall', 'drip'])
 def test_an_item_slower_than_the_deadline(folder, standin, kind):
     """It costs three requests a round, and the cause is told first."""
@@ -190,6 +211,14 @@ def test_restricted_mode_is_said_once(folder, standin, processes):
         assert counts['throttled'] and printed.count('Your project is in restricted mode') == 1
         assert re.search('last: .*stricted.mode', printed, re.IGNORECASE)  # of the refusal or the client's warning
         assert 'PROCESSES = 2 spares' in printed and 'console.cloud.google.com' in printed
+
+
+def test_restricted_mode_of_an_earlier_run_is_not_said(folder, standin):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8)
+    standin.set(faults_in_turn='pixels=restricted')
+    assert 'Your project is in restricted mode' in folder.run('chips.py', '--first', '1')
+    standin.set(**DEFAULTS)
+    assert 'restricted' not in folder.run('chips.py')
 
 
 # ---------------------------------------------------------------- whatever isn't known
@@ -283,6 +312,30 @@ def test_what_is_not_there_is_told_whatever_the_status(new_folder, standin, stat
         assert len(told) == 1 and "ImageCollection asset 'NO/SUCH' not found (does not exist or caller" in told[0]
         told = said(new_folder().edit(script, PROJECT='mine').run(script, status=1))
         assert any("Project 'projects/mine' not found or deleted." in line for line in told)
+
+
+ENDS = {  # what a script makes of a sentence, whatever its status
+    **dict.fromkeys(('memory', 'timed_out', 'elements'), chips.TooMuch),
+    **dict.fromkeys(('aggregations', 'quota_aggregations'), chips.MayBeTooMuch),
+    'capacity': ConnectionError}
+
+
+@pytest.mark.parametrize('place', ['thumbnails', 'thumbnails/a:getPixels'])
+@pytest.mark.parametrize('status', [400, 403, 404, 429, 499, 500, 502, 503, 504])
+def test_what_is_made_of_each_sentence(status, place):
+    """By its words, or else by its status; more than enough is not asked for again."""
+    by_status = {429: ConnectionError, 499: ConnectionError, 502: ConnectionError, 500: chips.MayBeTooMuch,
+                 503: chips.MayBeTooMuch, 504: chips.MayBeTooMuch}
+    for row in sentences.SENTENCES:
+        text = row.text.replace('{limit}', '5000')
+        error = chips.error_for(f'https://a.googleapis.com/v1/projects/b/{place}', status, text, text.encode())
+        expected = ENDS.get(row.name) or by_status.get(status, ee.EEException)
+        if expected is ConnectionError and status in (500, 503, 504):
+            expected = chips.MayBeTooMuch
+        if place.endswith('getPixels') and status in (403, 404) and expected is ee.EEException and (
+                'does not exist' not in text and 'no bands' not in text and 'Available bands: []' not in text):
+            expected = ConnectionError
+        assert type(error) is expected, (row.name, status)
 
 
 def decided_by(script):

@@ -543,6 +543,9 @@ TABLES = {
     'RESOLVE/ECOREGIONS/2017': functools.cache(ecoregions),
     'projects/standin/assets/fields': functools.cache(fields),
     'projects/standin/assets/plots': functools.cache(plots),
+    'projects/standin/assets/none': lambda: [],
+    'projects/standin/assets/sea': lambda: [
+        ('0', {'name': 'sea', 'ADM1_NAME': 'Sea'}, shapely.box(-40, 30, -39.9, 30.1))],
     **{f'FAO/GAUL{extra}/2015/level{level}':
        functools.cache(functools.partial(gaul, level, bool(extra)))
        for extra in ('', '_SIMPLIFIED_500m') for level in range(3)},

@@ -61,6 +61,7 @@ INSTEAD = {
 NAMED = {
     'restricted': error(429, say('restricted')),
     'redirect307': moved(307, 'http://127.0.0.1:9/'),
+    'redirect-http': moved(302, 'http://storage.googleapis.com/elsewhere'),
     'redirect308': moved(308, 'https://www.googleapis.com/elsewhere'),
     'bad-redirect': moved(302, 'https://[bad'),
 }
@@ -122,7 +123,7 @@ def fits(fault, kind, request):
     """Whether a request of this kind can suffer fault."""
     if kind == 'token':
         return fault not in NOT_FOR_TOKENS
-    if fault in ('expired', *WRONG):
+    if fault in ('expired', 'redirect-http', *WRONG):
         return kind in ('pixels', 'table')
     if fault in ('redirect307', 'redirect308'):
         return request.method == 'POST'

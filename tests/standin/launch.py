@@ -46,6 +46,8 @@ OPTIONS = {
          'catalog='),
         ('fault-kinds', '', 'A,B,..', f'faults to draw from (default: {", ".join(KINDS)}; there '
          f'are also {", ".join(EXTRA)})'),
+        ('faults-in-turn', '', 'KIND=A B ..', 'what the first requests of a kind suffer, one after the '
+         'other; - for nothing'),
         ('stall', 60.0, 'SECONDS', 'how long the faults stall and drip last'),
         ('broken', '', 'N[/M]', 'N items fail for good: early ones, or spread over about M'),
         ('broken-match', '', 'REGEX', 'items whose request matches fail for good'),

@@ -65,7 +65,7 @@ class Counts:
         self.scopes = set()  # that a token was asked for
         self.served = set()  # digests of the requests that got their result
         self.totals = collections.Counter(dict.fromkeys((
-            'connections', 'refused_connections', 'refused_by_proxy', 'failed_handshakes',
+            'connections', 'refused_connections', 'unencrypted', 'refused_by_proxy', 'failed_handshakes',
             'broken_tls', 'tokens', 'throttled', 'most_at_once', 'results',
             'credentials_with_results', 'bytes'), 0))
         self.start, self.history = time.time(), []  # [seconds, requests in flight, results]
@@ -96,6 +96,8 @@ class Service:
     def set(self, options):
         """Take other options, at any time."""
         self.options = types.SimpleNamespace(**options)
+        kind, _, turns = self.options.faults_in_turn.partition('=')
+        self.turns = {kind: turns.split()}
 
     @property
     def in_flight(self):
@@ -142,8 +144,10 @@ class Service:
                 totals = self.counts.totals
                 totals['most_at_once'] = max(totals['most_at_once'], self.in_flight)
             self.seen[kind, digest] += 1
-            seen = self.seen[kind, digest]
-        return digest, faults.draw(self.options, kind, request, digest, seen)
+            seen, turns = self.seen[kind, digest], self.turns.get(kind)
+            turn = turns.pop(0) if turns else ''
+        fate = faults.draw(self.options, kind, request, digest, seen)
+        return digest, fate._replace(fault=turn.strip('-')) if turn else fate
 
     def crowded(self):
         """Whether a request now is one too many; it takes its share of the rate if it is not."""
