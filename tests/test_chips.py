@@ -378,6 +378,16 @@ def test_images_beside_the_middle_are_seen_too(folder, place):
     assert alike(picture(folder, row), expected(row, 256, 8)[..., :3]) > 0.99
 
 
+def test_the_corners_of_a_chip_are_seen_too(folder):
+    """Of four tiles one is 4 km away in both directions, and shows 0.9 km of a corner of 10 km chips alone."""
+    east, north = 3950 / 85200, 3950 / 111000  # degrees
+    write_points(folder, *((-105.25 + x * east, 40.0625 + y * north) for x in (-1, 1) for y in (-1, 1)))
+    folder.edit('chips.py', SCALE=40).run('chips.py')
+    for number in range(4):
+        image = Image.open(folder.path / 'chips' / f'{number}.png')
+        assert image.mode == 'RGB' and image.size == (256, 256)  # nothing is masked
+
+
 def test_a_region_in_the_sea(folder):
     folder.edit('chips.py', REGION_TABLE='projects/standin/assets/sea', REGION={'name': 'sea'})
     assert said(folder.run('chips.py', status=1)) == ["REGION: no ecoregion has land in {'name': 'sea'}."]

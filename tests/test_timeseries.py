@@ -425,7 +425,6 @@ def test_a_table_that_takes_longer_than_deadline_is_asked_for_in_halves(folder, 
     assert len(tries) >= 2 and all('no answer within 1 seconds (DEADLINE)' in why for why in tries)
 
 
-@pytest.mark.parametrize('many', [-1, 1], ids=['fewer', 'more'])
 def test_a_region_of_more_than_ten_million_pixels(folder):
     """Which is what a reduction takes unless it is told to take more: reduceRegion's maxPixels."""
     folder.edit('timeseries.py', REGIONS='FAO/GAUL/2015/level0', COLUMNS=['ADM0_NAME'], COUNTRIES=['Brazil'],
@@ -441,6 +440,7 @@ def test_no_region_at_all(folder):
     assert line == 'REGIONS: projects/standin/assets/none has no region.'
 
 
+@pytest.mark.parametrize('many', [-1, 1], ids=['fewer', 'more'])
 def test_another_number_of_rows_than_of_images_is_asked_for_again(folder, standin, many):
     """All of it anew, as it was whole by all that can be seen."""
     folder.add('timeseries.py', f'''
