@@ -2,6 +2,7 @@
 import pytest
 
 from conftest import BRIEF, DEFAULTS, LIMIT, Folder, hasten
+from test_chips import chips
 from test_faults import own_result
 
 KINDS = {
@@ -89,3 +90,22 @@ def test_what_is_noticed(folder, calm, standin, script, fault):
         assert found - ({VALUE} if fault == 'flip' else set()) == {expected}, (kind, told)
         assert bool(missing) == (VALUE in found)  # all else that is noticed is right in the end
     assert spoilt['table'] and (script == 'timeseries.py' or spoilt['pixels'])
+
+
+@pytest.mark.parametrize('body,columns', [
+    pytest.param(b'a,b\n1,2\n', ['a', 'b'], id='plain'), pytest.param(b'a', ['a'], id='no line end'),
+    pytest.param(b'"a","b, ""c"""\r\n1,2', ['a', 'b, "c"'], id='quotes'),
+    pytest.param(b'\xef\xbb\xbfa,\xc3\xa9\n', ['a', '\xe9'], id='byte order mark'),
+    pytest.param(b'{"a": 1, "b": 2}\n', [], id='JSON'), pytest.param(b'["a", "b"]\n', [], id='a list of JSON'),
+    pytest.param(b'<html>, <p>\n', [], id='a page'), pytest.param(b'', [], id='nothing')])
+def test_the_header_of_a_table(body, columns):
+    assert chips.header_of(body) == columns
+
+
+def test_the_columns_of_a_kind():
+    for kind, columns in (['a'], ['a']), ('a,b', ['a', 'b']), ('a,"b, c"', ['a', 'b, c']), ('png', None), (
+            (b'GIF', b';'), None):
+        assert chips.columns_of(kind) == columns
+    for kind in 'csv', 'PNG', 'a', '', None, ('a', 'b'), (b'a',), 7:
+        with pytest.raises(ValueError, match='download\\(\\) knows no '):
+            chips.columns_of(kind)
