@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive, said, wait_for
+from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive, hasten, said, wait_for
 
 CHIPS = dict(POINTS_PER_ECOREGION=30, SIZE=32, PROCESSES=4)
 SLOW = dict(POINTS_PER_ECOREGION=50, SIZE=8, PROCESSES=3)
@@ -788,6 +788,32 @@ def test_nested_folders(folder, standin):
 
 HEADER = 'time,file,outcome,why'
 ROW = '2026-01-01T00:00:00.000Z,chip_00001.png,again,'
+def test_what_follows_in_a_log_that_was_deleted_counts(folder):
+    """Though it is shorter then than what the parent has read."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=1)
+    first_do(folder, "if len([*folder.glob('*.png')]) == 3:", '    time.sleep(1.5)', '    log_file.unlink()',
+             "    raise Nothing('the last')")
+    printed = folder.run('chips.py')
+    assert '3 of 4 are in chips' in printed and '1 nothing: the last (' in printed
+
+
+def test_what_an_item_said_before_it_killed_its_process_is_no_outcome(folder):
+    """Neither a retry nor a warning."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=3, SIZE=8, PROCESSES=1, PAUSES=[0] * 9)
+    first_do(folder, "if index == 7 and not hasattr(current, 'once'):", '    current.once = True',
+             "    raise ConnectionError('once more')", 'if index == 8:', "    warnings.warn('odd')",
+             'if index in (7, 8):', '    time.sleep(1.5)', '    os.kill(os.getpid(), 9)')
+    printed = hasten(folder).run('chips.py', status=1)
+    assert '10 of 12' in printed and '2 failed: its process was killed twice' in printed
+
+
+def test_items_whose_round_was_broken_off_are_told_so(folder):
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=2)
+    first_do(folder, 'if index == 0:', '    os.kill(os.getpid(), 9)', 'time.sleep(60)')
+    said_of = ' '.join(said(folder.run('chips.py', status=1)))
+    assert ' again: its round was broken off (' in said_of and ' begun' not in said_of
+
+
 SPOIL = {
     'deleted': lambda log: log.unlink(),
     'emptied': lambda log: os.truncate(log, 0),
