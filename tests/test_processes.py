@@ -205,6 +205,13 @@ def test_an_item_of_many_requests_is_not_taken_for_stuck(folder, standin):
     assert '4 of 4' in printed and 'stuck' not in printed
 
 
+def test_an_item_that_is_quiet_for_most_of_the_time_is_not_stuck(folder):
+    """For 4.5 s of 6."""
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, DEADLINE=1).hook(SOON_STUCK)
+    first_do(folder, 'time.sleep(4.5)')
+    assert 'stuck' not in folder.run('chips.py', '--first', '1')
+
+
 def test_no_item_waits_for_a_slow_one(folder):
     """The first of all goes on when the other process has done the rest."""
     folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=2)
