@@ -287,7 +287,7 @@ SEPARATORS = {',': 'commas', ';': 'semicolons', '\t': 'tabs'}
 
 def read_places(name):
     """Returns the places of a CSV file, a dict a row: id, longitude, latitude, its other
-    columns as they are; and a sentence on how it was read."""
+    columns as they are; and how_read() it was."""
     text, encoding = read_text(name)
     separator = find_separator(text)
     try:
@@ -300,7 +300,7 @@ def read_places(name):
     check(rows, f'POINTS: {name} has no row below its header.')
 
     renamed = {column: key for key, column in columns.items()}
-    places, taken, wrong, commas = [], {}, [], ''
+    places, taken, wrong, commas = [], {}, [], False
     for line, values in rows:
         try:
             if len(values) != len(header):
@@ -317,19 +317,27 @@ def read_places(name):
                 same = 'is that' if its_id == place['id'] else 'gives the file'
                 raise ValueError(f'the id {place["id"]!r:.25} {same} of line {first}, too')
             places.append(place)
-            if ',' in row['latitude'] + row['longitude']:
-                commas = ', decimal commas'
+            commas |= ',' in row['latitude'] + row['longitude']
         except ValueError as error:
             wrong.append(f'line {line}: {error}')
     more = [f'... and {len(wrong) - 10} more'] * (len(wrong) > 10)
     check(not wrong, f'POINTS: {name} has mistakes:\n' + ';\n'.join(wrong[:10] + more) + '.')
 
+    return places, how_read(name, len(places), columns, separator, commas, encoding)
+
+
+def how_read(name, count, columns, separator, commas, encoding):
+    """Returns a sentence that says how a table was read."""
     named = [column if column.casefold() == key else f'{column} as {key}'
              for key, column in columns.items()]
-    separated = f', separated by {SEPARATORS[separator]}' * (separator != ',')
-    encoded = f', encoded in {encoding}' * (encoding != 'utf-8-sig')
-    return places, (f'{name}: {len(places)} place{"s" * (len(places) > 1)}, columns '
-                    f'{", ".join(named)}{separated}{commas}{encoded}')
+    parts = [f'{name}: {count} place{"s" * (count > 1)}', f'columns {", ".join(named)}']
+    if separator != ',':
+        parts.append(f'separated by {SEPARATORS[separator]}')
+    if commas:
+        parts.append('decimal commas')
+    if encoding != 'utf-8-sig':
+        parts.append(f'encoded in {encoding}')
+    return ', '.join(parts)
 
 
 def read_text(name):
