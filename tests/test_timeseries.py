@@ -427,7 +427,7 @@ def test_a_table_that_takes_longer_than_deadline_is_asked_for_in_halves(folder, 
 
 def test_a_region_of_more_than_ten_million_pixels(folder):
     """Which is what a reduction takes unless it is told to take more: reduceRegion's maxPixels."""
-    folder.edit('timeseries.py', REGIONS='FAO/GAUL/2015/level0', COLUMNS=['ADM0_NAME'], COUNTRIES=['Brazil'],
+    folder.edit('timeseries.py', REGIONS='FAO/GAUL/2015/level0', COLUMNS=['ADM0_NAME'], COUNTRIES=['Canada'],
                 COLLECTION='MODIS/061/MOD13Q1', BAND='NDVI', FILL=-3000, START='2020-01-01', END='2020-01-02')
     folder.run('timeseries.py')
     row, = folder.table('timeseries/00000.csv')
