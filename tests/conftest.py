@@ -127,6 +127,10 @@ def hasten(folder):
 def alive(group, seconds=60):
     """The processes of a group, as lines of ps, if there still are some that many seconds later."""
     for _ in range(int(seconds * 10)):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return []  # without ps, which takes longer
         listed = subprocess.run(['ps', '-ww', '-eo', 'pgid=,stat=,args='], capture_output=True,
                                 text=True, check=True).stdout.splitlines()
         lines = [line for line in listed if line.split()[0] == str(group)
