@@ -118,7 +118,7 @@ REFUSALS = ['503', 'reset', 'stall', 'drip', '401', 'eof,408,409,429', '499,500,
 
 @pytest.mark.parametrize('script,kinds', [
     pytest.param(script, kinds, marks=[BRIEF] * (kinds in ('503', 'reset', 'stall', 'truncate')))
-    for script, faults in (('chips.py', REFUSALS + ANSWERS), ('timeseries.py', ['503', 'stall'] + ANSWERS[:3]))
+    for script, faults in (('chips.py', REFUSALS + ANSWERS), ('timeseries.py', ['503', 'stall'] + ANSWERS[:3] + ANSWERS[4:5]))
     for kinds in faults])
 def test_each_fault_is_survived(folder, calm, standin, kinds, script, **behaviour):
     files = calm(script)

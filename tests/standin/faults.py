@@ -3,6 +3,7 @@
 The fate of a request follows from the seed, its kind, its digest and how often it has been seen, so
 that a run can be repeated, and so that a retry draws anew.
 """
+import contextlib
 import json
 import math
 import random
@@ -202,9 +203,18 @@ def send(connection, answer, fate, options):
         return fate.fault != 'bad-chunk'
     cut = len(packed) - len(answer.body) // 2 - 1
     connection.sendall(packed[:cut])
+    if fate.fault == 'unframed':
+        end_properly(connection)
     if fate.fault == 'drip':
         drip(connection, packed[cut:-1], options.stall)
     return False
+
+
+def end_properly(connection):
+    """Close TLS as its standard has it, so that nothing but a missing length tells what is missing."""
+    connection.settimeout(1)
+    with contextlib.suppress(OSError):  # a client need not answer
+        connection.unwrap()
 
 
 def send_huge(connection, answer):
