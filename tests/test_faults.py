@@ -496,6 +496,16 @@ def test_half_a_picture_is_asked_for_again(folder, standin, form):
         assert image.size == (16, 16)
 
 
+def test_a_result_whose_length_nothing_tells_is_asked_for_again(folder, standin):
+    """As half of it ends just as well; a tif has no mark at its end."""
+    standin.set(faults_in_turn='pixels=unframed unframed unframed unframed')
+    hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=16, FORMAT='tif').run('chips.py')
+    assert standin.counts()['faults']['pixels'] == {'unframed': 4} and standin.counts()['results'] == 4
+    for row in folder.table('chips/chips.csv'):
+        with Image.open(folder.path / 'chips' / row['file']) as image:
+            image.load()  # raises where a part is missing
+
+
 def test_an_error_that_is_cut_off_is_asked_for_again(folder, standin):
     """With nothing that tells where it ends but its own form; what is told is all of it."""
     standin.set(broken_match='.', broken_text='Too many pixels.', faults='pixels=0.6', fault_kinds='unframed')
