@@ -1381,7 +1381,7 @@ def new_list(now, came, differences):
     if kept:
         changed = '; '.join(differences) or 'nothing has changed'
         note('keep', f'{kept} results; {changed}')
-        say(f'Kept as they are: {kept} results. Since they were made: {changed}.')
+        say(f'Kept as they are: {kept} of {len(found)} items. Since they were made: {changed}.')
     note('list', f'{len(found)} items')  # what had nothing is asked for again from here on
     if (folder / INDEX).is_file():
         os.remove(folder / INDEX)  # before the list is another, or a kill in between would leave it
@@ -1448,7 +1448,7 @@ def compare(came, new):
     if other:
         has = 'has' if len(other) == 1 else 'have'
         misfits.append(f'{len(other)} {has} another {", ".join(sorted(keys))} in the new list '
-                    f'({listed(sorted(other))})')
+                       f'({listed(sorted(other))})')
     if gone:
         is_not = 'is not' if len(gone) == 1 else 'are not'
         misfits.append(f'{len(gone)} {is_not} in the new list ({listed(gone)})')

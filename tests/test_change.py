@@ -368,7 +368,7 @@ def test_keep_leaves_remarks_and_says_what_is_kept(folder):
     assert '2 done: an even one (0.json, 2.json)' in folder.run('chips.py')
     (folder.path / 'chips' / '2.json').unlink()
     printed = folder.edit('chips.py', SIZE=9).run('chips.py', '--keep')
-    assert 'Kept as they are: 3 results. Since they were made: SIZE is 9 now and was 256.' in printed
+    assert 'Kept as they are: 3 of 4 items. Since they were made: SIZE is 9 now and was 256.' in printed
     assert '2 done: an even one (0.json, 2.json)' in printed
     assert '2 done: an even one (0.json, 2.json)' in folder.run('chips.py')
 

@@ -491,6 +491,7 @@ def test_half_a_picture_is_asked_for_again(folder, standin, form):
     standin.set(faults='pixels=0.4', fault_kinds='half')
     hasten(folder).edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=16, FORMAT=form).run('chips.py')
     assert standin.counts()['faults']['pixels']
+    assert 'again' not in sum(outcomes(folder, 'chips').values(), [])  # half of one is not kept
     for row in folder.table('chips/chips.csv'):
         image = Image.open(folder.path / 'chips' / row['file'])
         image.load()  # raises where a part is missing
