@@ -1055,6 +1055,7 @@ not_in_recipe = {  # as no result depends on them
     'check_constants', 'hint'}
 
 
+@functools.cache
 def names_in(text):
     """Returns the names that a piece of a script defines at its top level, {name: its
     statement}, but for what it imports."""
@@ -1099,7 +1100,9 @@ def recipe():
 def text_of(function):
     """Returns the text of a function of the user, or a class, with its decorators."""
     decorators = [f'@{ast.unparse(node)}\n' for node in function.decorator_list]
-    return ''.join(decorators) + ast.get_source_segment(user_part, function)
+    lines = user_part.split('\n')[function.lineno - 1:function.end_lineno]
+    lines[0] = lines[0].lstrip()  # it may be within an `if`
+    return ''.join(decorators) + '\n'.join(lines)
 
 
 def value_of(name, text):
