@@ -17,6 +17,10 @@ LIMIT = 240  # seconds until a run is given up; far more than any needs, as the 
 ELSEWHERE = {'TZ': 'Pacific/Kiritimati', 'LC_ALL': 'C'}  # where it's tomorrow already
 sys.path.insert(0, str(HERE / 'standin'))
 from launch import DEFAULTS, SITECUSTOMIZE, StandIn  # noqa: E402
+
+from warm import Warm  # noqa: E402
+
+warm = None  # what most runs are forked from, without --cold
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is switched off
 
 
@@ -62,28 +66,39 @@ class Folder:
         (self.path / 'hook' / 'sitecustomize.py').write_text(SITECUSTOMIZE + code)
         return self
 
-    def start(self, *command, **options):
-        """Starts python with this command, in a process group of its own."""
+    def environ(self):
+        """The environment of a run."""
         environ = {**self.standin.environ, **ELSEWHERE}
         if (self.path / 'hook').exists():
             environ['PYTHONPATH'] = os.pathsep.join(
                 filter(None, [str(self.path / 'hook'), environ.get('PYTHONPATH')]))
+        return environ
+
+    def start(self, *command, **options):
+        """Starts python with this command, in a process group of its own."""
         return subprocess.Popen(
-            [sys.executable, *command], cwd=self.path, env=environ, text=True, errors='replace',
+            [sys.executable, *command], cwd=self.path, env=self.environ(), text=True, errors='replace',
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
     def run(self, *command, status=0, seconds=LIMIT, **options):
         """Runs python with this command, checks the exit status, returns what it printed."""
-        child = self.start(*command, **options)
-        try:
-            out, err = child.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            raise
-        assert child.returncode == status, f'status {child.returncode}, printed:\n{out}\n{err}'
-        assert 'Traceback' not in out + err, err
-        assert not alive(child.pid), 'processes left behind'
-        return out + err
+        environ = self.environ()
+        # what runs when a Python starts would not run in a copy of one
+        if warm and command[0] in ('chips.py', 'timeseries.py') and not options and 'PYTHONPATH' not in environ:
+            ended, printed, pid = warm.run(command, self.path, environ, seconds)
+        else:
+            child = self.start(*command, **options)
+            pid = child.pid
+            try:
+                printed = ''.join(child.communicate(timeout=seconds))
+            except subprocess.TimeoutExpired:
+                os.killpg(pid, signal.SIGKILL)
+                raise
+            ended = child.returncode
+        assert ended == status, f'status {ended}, printed:\n{printed}'
+        assert 'Traceback' not in printed, printed
+        assert not alive(pid), 'processes left behind'
+        return printed
 
     def files(self, folder):
         """The files of a folder of results, {name: bytes}, without the log and the dot-files."""
@@ -144,6 +159,7 @@ def alive(group, seconds=60):
 def pytest_addoption(parser):
     parser.addoption('--long', action='store_true', help='2,000 items for 400, 20 kills for 5, all start methods '
                      'and what is marked as long')
+    parser.addoption('--cold', action='store_true', help='start each run as the shell does')
     parser.addoption('--method', default='', choices=['fork', 'forkserver', 'spawn'],
                      help='how multiprocessing starts in all runs but those of tests of just that')
 
@@ -169,10 +185,15 @@ def long(request):
 
 
 @pytest.fixture(scope='session')
-def server():
-    """One stand-in for all tests."""
+def server(request):
+    """One stand-in for all tests, and where runs are to start warm, what they start from."""
+    global warm
     with StandIn() as standin:
-        yield standin
+        if request.config.getoption('--cold'):
+            yield standin
+        else:
+            with Warm([HERE.parent / 'chips.py', HERE.parent / 'timeseries.py'], {**standin.environ, **ELSEWHERE}) as warm:
+                yield standin
 
 
 @pytest.fixture
