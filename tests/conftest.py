@@ -83,8 +83,8 @@ class Folder:
     def run(self, *command, status=0, seconds=LIMIT, **options):
         """Runs python with this command, checks the exit status, returns what it printed."""
         environ = self.environ()
-        # what runs when a Python starts would not run in a copy of one
-        if warm and command[0] in ('chips.py', 'timeseries.py') and not options and 'PYTHONPATH' not in environ:
+        hooked = (self.path / 'hook').exists() or self.standin.options['start_method']  # as Python starts
+        if warm and command[0] in ('chips.py', 'timeseries.py') and not options and not hooked:
             ended, printed, pid = warm.run(command, self.path, environ, seconds)
         else:
             child = self.start(*command, **options)
