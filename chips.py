@@ -1150,6 +1150,7 @@ def digest_of_program():
 def start_pool(size):
     """Starts workers, and no other process."""
     session.close()  # or forked workers would share its connections
+    gc.freeze()  # what is there already, workers need not look through for garbage
     for last in False, False, True:
         try:
             with signals_held():

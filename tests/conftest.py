@@ -24,6 +24,11 @@ warm = None  # what most runs are forked from, without --cold
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is switched off
 
 
+def environment(standin):
+    """The environment of a run, the same in all tests but for what they change."""
+    return {name: value for name, value in {**standin.environ, **ELSEWHERE}.items() if name[:7] != 'PYTEST_'}
+
+
 class Folder:
     """An empty folder with copies of the scripts, in which they are run as a user would."""
 
@@ -68,7 +73,7 @@ class Folder:
 
     def environ(self):
         """The environment of a run."""
-        environ = {**self.standin.environ, **ELSEWHERE}
+        environ = environment(self.standin)
         if (self.path / 'hook').exists():
             environ['PYTHONPATH'] = os.pathsep.join(
                 filter(None, [str(self.path / 'hook'), environ.get('PYTHONPATH')]))
@@ -76,29 +81,25 @@ class Folder:
 
     def start(self, *command, **options):
         """Starts python with this command, in a process group of its own."""
+        environ = self.environ()
+        if warm and environ == warm.environ and command[0] in ('chips.py', 'timeseries.py') and not options:
+            return warm.start(command, self.path)
         return subprocess.Popen(
-            [sys.executable, *command], cwd=self.path, env=self.environ(), text=True, errors='replace',
+            [sys.executable, *command], cwd=self.path, env=environ, text=True, errors='replace',
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
 
     def run(self, *command, status=0, seconds=LIMIT, **options):
         """Runs python with this command, checks the exit status, returns what it printed."""
-        environ = self.environ()
-        hooked = (self.path / 'hook').exists() or self.standin.options['start_method']  # as Python starts
-        if warm and command[0] in ('chips.py', 'timeseries.py') and not options and not hooked:
-            ended, printed, pid = warm.run(command, self.path, environ, seconds)
-        else:
-            child = self.start(*command, **options)
-            pid = child.pid
-            try:
-                printed = ''.join(child.communicate(timeout=seconds))
-            except subprocess.TimeoutExpired:
-                os.killpg(pid, signal.SIGKILL)
-                raise
-            ended = child.returncode
-        assert ended == status, f'status {ended}, printed:\n{printed}'
-        assert 'Traceback' not in printed, printed
-        assert not alive(pid), 'processes left behind'
-        return printed
+        child = self.start(*command, **options)
+        try:
+            out, err = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+        assert child.returncode == status, f'status {child.returncode}, printed:\n{out}\n{err}'
+        assert 'Traceback' not in out + err, err
+        assert not alive(child.pid), 'processes left behind'
+        return out + err
 
     def files(self, folder):
         """The files of a folder of results, {name: bytes}, without the log and the dot-files."""
@@ -192,7 +193,7 @@ def server(request):
         if request.config.getoption('--cold'):
             yield standin
         else:
-            with Warm([HERE.parent / 'chips.py', HERE.parent / 'timeseries.py'], {**standin.environ, **ELSEWHERE}) as warm:
+            with Warm([HERE.parent / 'chips.py', HERE.parent / 'timeseries.py'], environment(standin)) as warm:
                 yield standin
 
 

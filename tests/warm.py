@@ -1,30 +1,32 @@
-"""Starts scripts from a process that has loaded already what they import, which is half of a short run.
+"""Starts scripts from a process that has already loaded what they import, which is half of a short run.
 
     with Warm(scripts, environ) as warm:
-        status, printed, pid = warm.run(['chips.py'], folder, environ, seconds)
+        run = warm.start(['chips.py', '--first', '1'], folder)
+        out, err = run.communicate(timeout=60)
 
-All else is as the shell does it: the script is read and compiled anew, as the main program of a process of its
-own, in its own folder, session and environment, and this process ends as any other.
+All else is as in a run from the shell: the script is read and compiled anew, as the main program of a process,
+session and folder of its own, which ends as any process of Python does.
 """
 import ast
+import contextlib
 import gc
 import importlib
 import json
 import os
 import runpy
-import signal
+import select
 import socket
 import subprocess
 import sys
-import tempfile
-import time
+import threading
 
 
 class Warm:
-    """The process from which scripts are forked, seen from the tests."""
+    """The process from which scripts are forked, as the tests see it."""
 
     def __init__(self, scripts, environ):
-        self.ours, theirs = socket.socketpair()
+        self.environ = environ
+        self.jobs, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno()), *map(str, scripts)], env=environ,
             stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)
@@ -34,76 +36,109 @@ class Warm:
         return self
 
     def __exit__(self, *_):
-        self.ours.close()
+        self.jobs.close()
         self.process.wait()
 
-    def run(self, command, folder, environ, seconds):
-        """Runs a script and returns (exit status, what it printed, process id)."""
-        job = json.dumps([command, str(folder), environ]).encode()
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            self.ours.settimeout(None)
-            socket.send_fds(self.ours, [len(job).to_bytes(4)], [out.fileno(), err.fileno()])
-            self.ours.sendall(job)
-            pid = int.from_bytes(self.ours.recv(4))
-            self.ours.settimeout(seconds)
-            try:
-                status = self.ours.recv(4)
-            except TimeoutError:
-                os.killpg(pid, signal.SIGKILL)
-                self.ours.settimeout(None)
-                self.ours.recv(4)
-                raise
-            texts = []
-            for file in out, err:
-                file.seek(0)
-                texts.append(file.read().decode(errors='replace').replace('\r\n', '\n').replace('\r', '\n'))
-        return int.from_bytes(status, signed=True), ''.join(texts), pid
+    def start(self, command, folder):
+        """Starts a script, the first word of a command, in its folder; returns a Run."""
+        (out, their_out), (err, their_err) = os.pipe(), os.pipe()
+        control, theirs = socket.socketpair()
+        job = json.dumps([command, str(folder)]).encode()
+        socket.send_fds(self.jobs, [job], [their_out, their_err, theirs.fileno()])
+        os.close(their_out)
+        os.close(their_err)
+        theirs.close()
+        return Run(control, out, err)
 
 
-def serve(control):
-    """Forks a process for each job that comes; returns the job in that process."""
+class Run:
+    """A script that runs; as much of subprocess.Popen as the tests use."""
+
+    def __init__(self, control, out, err):
+        self.control, self.returncode = control, None
+        self.stdout, self.stderr = open(out, errors='replace'), open(err, errors='replace')
+        self.pid = int.from_bytes(control.recv(4))
+
+    def poll(self):
+        return self.wait() if select.select([self.control], [], [], 0)[0] else self.returncode
+
+    def wait(self):
+        if self.returncode is None:
+            self.returncode = int.from_bytes(self.control.recv(4), signed=True)
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout):
+        texts = {}
+        reading = [threading.Thread(target=lambda file=file: texts.update({file: file.read()}), daemon=True)
+                   for file in (self.stdout, self.stderr)]
+        for thread in reading:
+            thread.start()
+        for thread in reading:
+            thread.join(timeout)
+            if thread.is_alive():
+                raise subprocess.TimeoutExpired('a run', timeout)
+        self.wait()
+        self.control.close()
+        for file in texts:
+            file.close()
+        return texts[self.stdout], texts[self.stderr]
+
+
+def serve(jobs):
+    """Forks a process for each job that comes, and one that waits for it; returns, in the former, what it is to
+    run and where, and its two outputs."""
     while True:
-        head, files, _, _ = socket.recv_fds(control, 4, 2)
-        if not head:
+        job, files, _, _ = socket.recv_fds(jobs, 1 << 16, 3)
+        if not job:
             sys.exit()
-        job = b''
-        while len(job) < int.from_bytes(head):
-            job += control.recv(1 << 20)
-        pid = os.fork()
-        if pid == 0:
+        if os.fork():
+            for file in files:
+                os.close(file)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:  # what has waited
+                    pass
+            continue
+        jobs.close()
+        *outputs, control = files
+        control = socket.socket(fileno=control)
+        if not (pid := os.fork()):
             control.close()
-            return *json.loads(job), files
-        for file in files:
+            return *json.loads(job), outputs
+        for file in outputs:
             os.close(file)
         control.sendall(pid.to_bytes(4))
         _, status = os.waitpid(pid, 0)
-        control.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
+        with contextlib.suppress(OSError):  # nobody wants to know
+            control.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
+        os._exit(0)
 
 
 def load(script):
     """Imports what a script imports at its top."""
     with open(script, encoding='utf-8') as file:
-        for part in ast.parse(file.read()).body:
-            names = [part.module] if isinstance(part, ast.ImportFrom) else [
-                alias.name for alias in part.names] if isinstance(part, ast.Import) else []
-            for name in names:
-                importlib.import_module(name)
+        parts = ast.parse(file.read()).body
+    for part in parts:
+        if isinstance(part, ast.Import):
+            for alias in part.names:
+                importlib.import_module(alias.name)
+        elif isinstance(part, ast.ImportFrom):
+            importlib.import_module(part.module)
 
 
 def main():
-    control = socket.socket(fileno=int(sys.argv[1]))
+    jobs = socket.socket(fileno=int(sys.argv[1]))
     for script in sys.argv[2:]:
         load(script)
-    gc.freeze()  # it need not be looked through in each copy
-    command, folder, environ, files = serve(control)
+    gc.freeze()  # what is loaded need not be looked through in each copy
+    command, folder, outputs = serve(jobs)
     os.setsid()
     os.chdir(folder)
-    for number, file in zip((1, 2), files):
-        os.dup2(file, number)
-        os.close(file)
-    os.environ.clear()
-    os.environ.update(environ)
-    time.tzset()
+    for number, output in zip((1, 2), outputs):
+        os.dup2(output, number)
+        os.close(output)
     sys.argv, sys.path[0] = command, folder
     runpy.run_path(os.path.join(folder, command[0]), run_name='__main__')
 
