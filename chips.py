@@ -1150,7 +1150,8 @@ def digest_of_program():
 def start_pool(size):
     """Starts workers, and no other process."""
     session.close()  # or forked workers would share its connections
-    gc.freeze()  # what is there already, workers need not look through for garbage
+    gc.collect()  # an earlier pool lies in cycles of references, and would keep its files open
+    gc.freeze()  # workers need not look for garbage in what is there already
     for last in False, False, True:
         try:
             with signals_held():
@@ -1168,7 +1169,7 @@ def alive():
 
 
 def end_pool(pool):
-    """Ends the workers and what the pool holds."""
+    """Ends the workers and the threads of their pool."""
     ending = threading.Thread(target=pool.terminate, daemon=True)
     ending.start()
     ending.join(1)
@@ -1181,7 +1182,6 @@ def end_pool(pool):
             with contextlib.suppress(ValueError, AttributeError):  # free, or on Windows none
                 lock.release()
         ending.join(5)
-    gc.collect()  # or what a pool has open would stay so, as it lies in cycles of references
 
 
 def run(jobs, log):

@@ -972,7 +972,8 @@ def digest_of_program():
 def start_pool(size):
     """Starts workers, and no other process."""
     session.close()  # or forked workers would share its connections
-    gc.freeze()  # what is there already, workers need not look through for garbage
+    gc.collect()  # an earlier pool lies in cycles of references, and would keep its files open
+    gc.freeze()  # workers need not look for garbage in what is there already
     for last in False, False, True:
         try:
             with signals_held():
@@ -990,7 +991,7 @@ def alive():
 
 
 def end_pool(pool):
-    """Ends the workers and what the pool holds."""
+    """Ends the workers and the threads of their pool."""
     ending = threading.Thread(target=pool.terminate, daemon=True)
     ending.start()
     ending.join(1)
@@ -1003,7 +1004,6 @@ def end_pool(pool):
             with contextlib.suppress(ValueError, AttributeError):  # free, or on Windows none
                 lock.release()
         ending.join(5)
-    gc.collect()  # or what a pool has open would stay so, as it lies in cycles of references
 
 
 def run(jobs, log):

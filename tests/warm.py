@@ -60,10 +60,14 @@ class Run:
         self.pid = int.from_bytes(control.recv(4))
 
     def poll(self):
-        return self.wait() if select.select([self.control], [], [], 0)[0] else self.returncode
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
 
-    def wait(self):
+    def wait(self, timeout=None):
         if self.returncode is None:
+            if not select.select([self.control], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired('a run', timeout)
             self.returncode = int.from_bytes(self.control.recv(4), signed=True)
         return self.returncode
 
