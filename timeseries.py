@@ -1562,7 +1562,8 @@ def check_names():
     """Ends the run if the user and the machinery define the same name, or one of them a name
     that the user imports."""
     ours, theirs = {*names_in(program[len(user_part):])}, {*names_in(user_part)}
-    both = ours & (theirs | imported(user_part)) | theirs & imported(user_part)
+    brought = imported(user_part)
+    both = ours & (theirs | brought) | theirs & brought
     check(not both, f'{" and ".join(sorted(both))}: the machinery needs this name for something '
           'else. Give yours another one.')
 
