@@ -369,7 +369,8 @@ def test_a_period_between_two_images_has_none(folder):
     assert f'1 nothing: no image with R, G, B between {start} and {end}' in folder.run('chips.py', status=1)
 
 
-@pytest.mark.parametrize('place', [(-105.25 + 0.0005, 40.0 + 0.0005), (-105.25 + 0.0075, 40.0 + 0.0058)])
+@pytest.mark.parametrize('place', [(-105.25 + 0.0005, 40.0 + 0.0005), (-105.25 + 0.0075, 40.0 + 0.0058)],
+                         ids=['near', 'at a corner'])
 def test_images_beside_the_middle_are_seen_too(folder, place):
     """A chip across the edge of a tile has the pixels of all tiles around, also 640 m from the edge,
     where SIZE metres reach none of them; each has 300 m of the next."""

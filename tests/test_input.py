@@ -570,7 +570,7 @@ def test_each_bad_line_is_a_line(here):
     ('-105.24', '40.03', False, (-105.24, 40.03)), ('-105.24', '40.03', True, (-105.24, 40.03)),
     ('-105,24', '40,03', True, (-105.24, 40.03)), ('180', '90', False, (180, 90)),
     ('-180', '-90', False, (-180, -90)), ('0', '-0.0', False, (0, 0)),
-    ('+7.', '.5', False, (7, 0.5)), ('1e2', '-1.5E+1', False, (100, -15))])
+    ('+7.', '.5', False, (7, 0.5)), ('1e2', '-1.5E+1', False, (100, -15))], ids=str)
 def test_places_of_rows(longitude, latitude, commas, place):
     found = chips.read_place({'z': '1', 'latitude': latitude, 'longitude': longitude, 'id': '07', 'a': ''},
                        commas)
@@ -612,6 +612,10 @@ def test_rows_that_are_no_places(longitude, latitude, commas, words):
 
 # the names of their files
 
+def short(name):
+    return f'{name!r:.20} of {len(name)}'
+
+
 @pytest.mark.parametrize('number,name', [
     ('A', 'A.png'), ('plot 1', 'plot_1.png'), ('a\tb\nc\u00a0d  e', 'a_b_c_d__e.png'),
     ('A/B\\C', 'A_B_C.png'), ('a:b*c?d"e<f>g|h', 'a_b_c_d_e_f_g_h.png'), ('a\x07b', 'a_b.png'),
@@ -619,7 +623,7 @@ def test_rows_that_are_no_places(longitude, latitude, commas, words):
     ('', '_.png'), ('5.', '5.png'), ('CON', 'CON_.png'), ('con', 'con_.png'),
     ('aux.2', 'aux_.2.png'), ('LPT1', 'LPT1_.png'), ('com1', 'com1_.png'),
     ('Console', 'Console.png'), ('Mun\u0303oz', 'Mu\u00f1oz.png'), ('x' * 300, 'x' * 190 + '.png'),
-    ('é' * 300, 'é' * 95 + '.png'), ('x' + 'é' * 300, 'x' + 'é' * 94 + '.png')])
+    ('é' * 300, 'é' * 95 + '.png'), ('x' + 'é' * 300, 'x' + 'é' * 94 + '.png')], ids=short)
 def test_names_of_chips(number, name):
     assert chips.file_name(number, 'png') == name
     chips.check_name('', name)  # ends the run if a list can't have it
@@ -751,7 +755,7 @@ def test_each_mistake_of_a_list_has_its_own_sentence():
     '../escape.png', '/tmp/escape.png', 'a/../b.png', '', '.', '..', '.lock', 'a/.b', 'a//b.png', 'a/',
     'CON.png', 'com1.txt', 'LPT9', 'x/nul', 'abc:def.png', 'a\\b.png', 'end.', 'end ', 'end /b.png',
     'two\nlines.png', 'tab\t.png', 'nul\0.png', 'what?.png', 'all*.png', '<a.png', 'b>.png', 'a|b.png',
-    'quo"te.png', 'x' * 201, 'x' * 300, 'x/' + 'é' * 101])
+    'quo"te.png', 'x' * 201, 'x' * 300, 'x/' + 'é' * 101], ids=short)
 def test_names_that_cannot_be(name):
     with pytest.raises(SystemExit) as ended:
         chips.checked(items(file=name))

@@ -322,7 +322,8 @@ sys.stdin.readline()
     ('no-message', [503, None, 'getPixels']), ('escapes', [503, None, 'getPixels']),
     ('busy503', [503, None, 'getPixels']), ('quota-aggregations', [400, None, 'getPixels']),
     ('huge', [200, None, 'getPixels']), ('bad-chunk', 'ValueError'), ('bad-redirect', 'ValueError'),
-    ('redirect307', [502, None, '.0.0.1:9/']), ('redirect308', [404, None, 'elsewhere'])])
+    ('redirect307', [502, None, '.0.0.1:9/']), ('redirect308', [404, None, 'elsewhere'])],
+    ids=lambda value: value if type(value) is str else str(value[0]))
 def test_faults_by_name(standin, kind, found):
     """As requests sees them; a size of None is any."""
     ask = 'requests.post(post, json={})' if 'redirect3' in kind else 'requests.get(url, stream=True)'
