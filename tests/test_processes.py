@@ -1,4 +1,5 @@
 """Kills, Ctrl-C and two runs at once: the next run completes the folder, byte for byte."""
+import contextlib
 import datetime
 import multiprocessing
 import os
@@ -13,11 +14,13 @@ import time
 
 import pytest
 
-from conftest import BRIEF, DEFAULTS, LIMIT, Folder, alive, said, wait_for
+from conftest import BRIEF, DEFAULTS, LIMIT, LONG, Folder, alive, said, wait_for
 
 CHIPS = dict(POINTS_PER_ECOREGION=30, SIZE=32, PROCESSES=4)
 SLOW = dict(POINTS_PER_ECOREGION=50, SIZE=8, PROCESSES=3)
 METHODS = pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
+# where workers that are started in another way need no more than to be seen once
+FORK_FIRST = pytest.mark.parametrize('method', ['fork', 'forkserver', pytest.param('spawn', marks=LONG)])
 SIGNALS = pytest.mark.parametrize('number,status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
                                   ids=['ctrl-c', 'sigterm'])
 WRAP = '''
@@ -80,7 +83,7 @@ def calm(server, tmp_path_factory):
 
 
 @BRIEF
-@METHODS
+@FORK_FIRST
 def test_killed_worker(folder, calm, standin, method):
     standin.set(latency='0.05', start_method=method)
     run = folder.edit('chips.py', **CHIPS).start('chips.py')
@@ -94,7 +97,7 @@ def test_killed_worker(folder, calm, standin, method):
     assert folder.files('chips') == calm
 
 
-@METHODS
+@FORK_FIRST
 def test_items_that_kill_their_process_come_last_and_are_left_after_two_kills(folder, standin, method):
     """Each after another time, beyond its first second: they are seldom killed together. The others
     are not done before."""
@@ -124,7 +127,7 @@ def test_one_process_and_an_item_that_kills_it(folder, standin):
     assert begun.count('chip_00007.png') == 2
 
 
-@METHODS
+@FORK_FIRST
 def test_items_whose_processes_are_killed_from_outside_do_not_fail(folder, standin, method):
     """Each twice, as soon as it is begun: that is not its doing."""
     standin.set(start_method=method, latency='create=0.5')
@@ -591,14 +594,14 @@ def test_too_few_open_files_are_told_at_once(folder, standin):
     assert '4 of 4' in folder.run('chips.py', preexec_fn=allow_files(140, 140))
 
 
-@METHODS
+@FORK_FIRST
 def test_a_low_limit_of_open_files_is_raised(folder, standin, method):
     standin.set(start_method=method)
     folder.edit('chips.py', POINTS_PER_ECOREGION=4, SIZE=8, PROCESSES=12)
     assert '16 of 16' in folder.run('chips.py', preexec_fn=allow_files(36, 1024))
 
 
-@METHODS
+@FORK_FIRST
 def test_nothing_leaks_over_twenty_killed_workers(folder, standin, method, long):
     """With as many open files as macOS gives; each of the items counts those of the parent, and is
     killed once."""
@@ -710,7 +713,7 @@ def check_not_started(folder, reason):
                         'PROCESSES.*', line), line
 
 
-@METHODS
+@FORK_FIRST
 def test_a_new_run_right_after_its_parent_was_killed(folder, calm, standin, method):
     """The lock is free while the old workers still live; what they are about to write does no harm."""
     standin.set(latency='pixels=0.1', start_method=method)
