@@ -58,6 +58,7 @@ class Run:
         self.control, self.returncode = control, None
         self.stdout, self.stderr = open(out, errors='replace'), open(err, errors='replace')
         self.pid = int.from_bytes(control.recv(4))
+        assert self.pid, 'what starts scripts has ended'  # or a signal would go to our own group
 
     def poll(self):
         with contextlib.suppress(subprocess.TimeoutExpired):
