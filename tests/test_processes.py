@@ -51,9 +51,9 @@ def chips_in(folder, name='chips'):
     return [path for path in (folder.path / name).glob('*.png') if not path.name.startswith('.')]
 
 
-def wait_for_files(folder, number, name='chips'):
-    """Waits until a run has that many results."""
-    wait_for(lambda: len(chips_in(folder, name)) >= number)
+def wait_for_files(run, folder, number, name='chips'):
+    """Waits until a run has that many results, or fails if it ends before."""
+    wait_for(lambda: len(chips_in(folder, name)) >= number, run)
 
 
 def workers(run, standin):
@@ -87,7 +87,7 @@ def calm(server, tmp_path_factory):
 def test_killed_worker(folder, calm, standin, method):
     standin.set(latency='0.05', start_method=method)
     run = folder.edit('chips.py', **CHIPS).start('chips.py')
-    wait_for_files(folder, 5)
+    wait_for_files(run, folder, 5)
     standin.set(latency='pixels=600')  # so that it isn't done before
     os.kill(random.choice(workers(run, standin)), signal.SIGKILL)
     standin.set(latency='')
@@ -194,7 +194,7 @@ def test_a_round_that_is_stuck_is_begun_anew(folder, standin):
     standin.set(latency='0.05')
     folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2, DEADLINE=1, PAUSES=[0] * 9)
     run = folder.hook(SOON_STUCK).start('chips.py')
-    wait_for_files(folder, 3)
+    wait_for_files(run, folder, 3)
     os.kill(workers(run, standin)[0], signal.SIGSTOP)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '20 of 20' in err and 'is stuck' in err and not alive(run.pid)
@@ -235,7 +235,7 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     """It counts what is there when its workers have ended, in the midst of results."""
     standin.set(latency='pixels=0.1', start_method=method)
     run = folder.edit('chips.py', **SLOW).start('chips.py')
-    wait_for_files(folder, 1)
+    wait_for_files(run, folder, 1)
     interrupt(run, number)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == status and not alive(run.pid)
@@ -350,7 +350,7 @@ def test_a_signal_that_the_shell_has_switched_off_stays_so(folder, standin):
     run = folder.edit('chips.py', POINTS_PER_ECOREGION=5, SIZE=8, PROCESSES=2).start(
         '-c', 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); '
         'os.execv(sys.executable, [sys.executable, "chips.py"])')
-    wait_for_files(folder, 1)
+    wait_for_files(run, folder, 1)
     interrupt(run, signal.SIGINT)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '20 of 20' in err
@@ -363,7 +363,7 @@ def test_killed_parent_leaves_no_process(folder, standin, method):
     standin.set(start_method=method)
     first_do(folder, 'try:', "    open('begun', 'x').close()", 'except FileExistsError:', '    time.sleep(600)')
     run = folder.edit('chips.py', **SLOW).start('chips.py')
-    wait_for_files(folder, 1)
+    wait_for_files(run, folder, 1)
     os.kill(run.pid, signal.SIGKILL)
     out, err = run.communicate(timeout=LIMIT)
     assert not alive(run.pid) and not said(err)
@@ -466,7 +466,7 @@ sys.addaudithook(imported)
 def test_two_runs_at_once(folder, calm, standin):
     standin.set(latency='0.05')
     first = folder.edit('chips.py', **CHIPS).start('chips.py')
-    wait_for_files(folder, 5)
+    wait_for_files(first, folder, 5)
     standin.set(latency='pixels=3')  # so that it isn't done before
     assert said(folder.run('chips.py', status=1)) == ['chips: another run is at work here.']
     standin.set(latency='')
@@ -559,7 +559,7 @@ def test_standard_error_on_a_full_disk(folder, disk):
 def test_a_folder_that_goes_in_mid_run(folder, standin, how):
     standin.set(latency='pixels=0.1')
     run = folder.edit('chips.py', **SLOW).start('chips.py')
-    wait_for_files(folder, 3)
+    wait_for_files(run, folder, 3)
     if how == 'deleted':
         subprocess.run(['rm', '-rf', 'chips'], cwd=folder.path)  # what comes meanwhile may hold it up
         shutil.rmtree(folder.path / 'chips', ignore_errors=True)
@@ -718,13 +718,13 @@ def test_a_new_run_right_after_its_parent_was_killed(folder, calm, standin, meth
     """The lock is free while the old workers still live; what they are about to write does no harm."""
     standin.set(latency='pixels=0.1', start_method=method)
     old = folder.edit('chips.py', **CHIPS).start('chips.py')
-    wait_for_files(folder, 10)
+    wait_for_files(old, folder, 10)
     stopped = workers(old, standin)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     os.kill(old.pid, signal.SIGKILL)
     new = folder.start('chips.py')
-    wait_for_files(folder, len(chips_in(folder)) + 20)
+    wait_for_files(new, folder, len(chips_in(folder)) + 20)
     for pid in stopped:
         os.kill(pid, signal.SIGCONT)
     new.communicate(timeout=LIMIT)
@@ -756,7 +756,7 @@ def test_two_starts_at_once(folder, standin):
 def test_a_killed_resource_tracker_says_nothing(folder, standin, method):
     standin.set(start_method=method, latency='pixels=0.2')
     run = folder.edit('chips.py', POINTS_PER_ECOREGION=10, SIZE=8, PROCESSES=2).start('chips.py')
-    wait_for_files(folder, 1)
+    wait_for_files(run, folder, 1)
     tracker = subprocess.run(['pgrep', '-P', str(run.pid), '-f', 'resource_tracker import'],
                              capture_output=True, text=True, check=True).stdout
     os.kill(int(tracker), signal.SIGKILL)
@@ -779,9 +779,9 @@ def test_nested_folders(folder, standin):
     folder.edit('chips.py', OUTPUT='data', **SLOW).edit('within.py', OUTPUT='data/b', **SLOW)
     standin.set(latency='pixels=0.05')
     outer = folder.start('chips.py')
-    wait_for_files(folder, 5, 'data')
+    wait_for_files(outer, folder, 5, 'data')
     inner = folder.start('within.py')
-    wait_for_files(folder, 5, 'data/b')
+    wait_for_files(inner, folder, 5, 'data/b')
     os.kill(outer.pid, signal.SIGTERM)
     outer.communicate(timeout=LIMIT)
     part = folder.path / 'data' / 'b' / '.part-1-chip_00199.png'
@@ -845,10 +845,10 @@ def test_whatever_the_log_looks_like(folder, standin, how):
     standin.set(latency='pixels=0.1')
     folder.edit('chips.py', POINTS_PER_ECOREGION=8, SIZE=8, PROCESSES=2, PAUSES=[0] * 5)
     run = folder.start('chips.py')
-    wait_for_files(folder, 5)
+    wait_for_files(run, folder, 5)
     SPOIL[how](log)
     there = len(chips_in(folder))
-    wait_for_files(folder, there + 4)
+    wait_for_files(run, folder, there + 4)
     os.kill(workers(run, standin)[0], signal.SIGKILL)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0, err

@@ -75,7 +75,7 @@ class Run:
     def send_signal(self, number):
         os.kill(self.pid, number)
 
-    def communicate(self, timeout):
+    def communicate(self, timeout=None):
         texts = {}
         reading = [threading.Thread(target=lambda file=file: texts.update({file: file.read()}), daemon=True)
                    for file in (self.stdout, self.stderr)]
