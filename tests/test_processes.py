@@ -1,4 +1,5 @@
 """Kills, Ctrl-C and two runs at once: the next run completes the folder, byte for byte."""
+import collections
 import contextlib
 import datetime
 import multiprocessing
@@ -129,20 +130,21 @@ def test_one_process_and_an_item_that_kills_it(folder, standin):
 
 @FORK_FIRST
 def test_items_whose_processes_are_killed_from_outside_do_not_fail(folder, standin, method):
-    """Each twice, as soon as it is begun: that is not its doing."""
-    standin.set(start_method=method, latency='create=0.5')
+    """Two of them twice, as soon as they are begun: that is not their doing."""
+    standin.set(start_method=method, latency='create=1.5')
     folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=2, PAUSES=[0] * 40)
-    run, begun, kills = folder.start('chips.py'), 0, {}
+    run, begun = folder.start('chips.py'), 0
 
-    def rows():
-        return [row for row in read_log(folder) if row[2] == 'begun'][begun:]
-    while min([*kills.values(), 0] if len(kills) < 4 else kills.values()) < 2:
-        for _, file, _, worker in wait_for(rows, run):
-            begun += 1
-            if kills.get(file, 0) < 2 and int(worker) in workers(run, standin):
-                with contextlib.suppress(ProcessLookupError):  # its round has been broken off
-                    os.kill(int(worker), signal.SIGKILL)
-                    kills[file] = kills.get(file, 0) + 1
+    def blamed():
+        return collections.Counter(row[1] for row in read_log(folder) if row[3] == 'its process was killed')
+    while [*blamed().values()].count(2) < 2:
+        new = wait_for(lambda: [row for row in read_log(folder) if row[2] == 'begun'][begun:], run)
+        _, file, _, worker = new[0]
+        begun, before = begun + 1, blamed()[file]
+        if before < 2 and int(worker) in workers(run, standin):
+            with contextlib.suppress(ProcessLookupError):  # its round has been broken off
+                os.kill(int(worker), signal.SIGKILL)
+                wait_for(lambda: blamed()[file] > before, run)
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == 0 and '4 of 4' in err and not alive(run.pid), err
     assert not [row for row in folder.log('chips') if row['outcome'] == 'failed']
