@@ -1151,10 +1151,19 @@ def changes(then, now):
         elif name.startswith('the file '):
             sentences.append(f'{name} has changed')
         elif not name.endswith('()'):
-            sentences.append(f'{name} is {shorten(new)} now and was {shorten(old)}')
+            old, new = apart(old, new)
+            sentences.append(f'{name} is {new} now and was {old}')
         elif does(old) != does(new):
             sentences.append(f'{name} has changed')
     return sentences
+
+
+def apart(*texts):
+    """Returns two texts, cut down to where they differ if one is long."""
+    same = len(os.path.commonprefix(texts))
+    if max(map(len, texts)) <= 60 or same < 15:
+        return map(shorten, texts)
+    return [shorten(f'...{text[same - 10:]}') for text in texts]
 
 
 def does(text):

@@ -81,6 +81,11 @@ def test_what_else_is_a_change(folder, monkeypatch):
         def double(number, times=2):
             """Returns it twice."""
             return number * times
+
+        if SEED < 9:
+            @functools.lru_cache(9)
+            def triple(number):
+                return number * 3
         ''')
     text = (folder.path / 'chips.py').read_text()
     then = now(folder, monkeypatch)
@@ -88,6 +93,8 @@ def test_what_else_is_a_change(folder, monkeypatch):
             ('return number * times', 'return times * number', ['double() has changed']),
             ('times=2', 'times=3', ['double() has changed']),
             ('.add(100)', '.add(101)', ['getResult() has changed']),
+            ('number * 3', 'number * 4', ['triple() has changed']),
+            ('lru_cache(9)', 'lru_cache(8)', ['triple() has changed']),
             ('SEED = 0', 'SEED = 0\ncolour = "red"', ['colour is new']),
             ('SEED = 0', 'SEED = 0\nclass Plot:\n    side = 5', ['Plot() is new']),
             ('SEED = 0', 'SEED = 1 - 1  # the same', []),
@@ -149,7 +156,7 @@ def test_constants_of_every_kind_stay_the_same(folder, standin, method):
     """Sets, whose order is another in each process, objects, functions: by their text."""
     standin.set(start_method=method)
     add_code(small(folder, PROCESSES=2), '''
-        STATES = {'Colorado', 'Utah', 'Kansas', 'Nevada'}
+        STATES = {'Colorado', 'Utah', 'Kansas', 'Nevada', *'abcdefghijkl'}
         PAIRS = map(str, [1, 2])
         THING = object()
         if THING:
@@ -161,9 +168,9 @@ def test_constants_of_every_kind_stay_the_same(folder, standin, method):
     for _ in range(2):
         folder.run('chips.py')
         (folder.path / 'chips' / '2.json').unlink()
-    folder.replace('chips.py', "'Nevada'}", "'Oregon'}")
+    folder.replace('chips.py', "'Nevada', *", "'Oregon', *")
     line, = said(folder.run('chips.py', status=1))
-    assert line.startswith('STATES is ') and "'Oregon'" in line and "'Nevada'" in line
+    assert re.fullmatch("STATES is .*'Oregon'.* now and was .*'Nevada'.*", line), line
 
 
 def test_a_copy_of_the_index_is_no_input(folder):
@@ -193,6 +200,9 @@ def test_an_earth_engine_object_behind_a_sign_in_of_ones_own(folder):
     pytest.param({'A': '1'}, {'A': '1'}, [], id='none'),
     pytest.param({'A': '1', 'B': '"x"'}, {'A': '2', 'B': '"y"'},
                  ['A is 2 now and was 1', 'B is "y" now and was "x"'], id='values'),
+    pytest.param({'A': '-' * 90 + 'one' + '-' * 90}, {'A': '-' * 90 + 'two' + '-' * 90},
+                 [f'A is ...{"-" * 10}two{"-" * 12}...{"-" * 28} now and was '
+                  f'...{"-" * 10}one{"-" * 12}...{"-" * 28}'], id='long values'),
     pytest.param({'A': '1'}, {}, ['A is gone'], id='gone'),
     pytest.param({}, {'f()': 'def f(): pass'}, ['f() is new'], id='new'),
     pytest.param({'f()': 'def f(): pass'}, {'f()': 'def f(): return'}, ['f() has changed'], id='function'),
