@@ -170,7 +170,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what takes long: forkserver starts workers much as spawn does."""
+    """Puts first what waits most, or one test would run alone at the end. Leaves out what takes long: forkserver
+    starts workers much as spawn does."""
+    items.sort(key=lambda item: item.path.stem not in ('test_live', 'test_processes', 'test_faults'))
     if config.getoption('--long'):
         return
     left_out = [item for item in items if item.get_closest_marker('long') or (
