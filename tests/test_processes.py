@@ -178,7 +178,7 @@ def test_a_worker_killed_before_it_does_anything(folder, standin, method, long):
     folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=3, DEADLINE=2, PAUSES=[0] * 9)
     dice = random.Random(5)
     folder.run('chips.py')
-    for _ in range(40 if long else 1):
+    for _ in range(15 if long else 1):
         for path in chips_in(folder):
             path.unlink()
         run = folder.start('chips.py')
