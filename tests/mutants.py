@@ -1,6 +1,6 @@
 """Puts faults into the scripts, one at a time, and tells which the tests don't notice.
 
-    python tests/mutants.py              all of them, which takes half an hour
+    python tests/mutants.py              all of them, which takes an hour
     python tests/mutants.py netrc lock   those whose name has one of these words
     python tests/mutants.py --check      whether each fault can be put in, which takes a second
     python tests/mutants.py --original   with no fault: each test has to pass
