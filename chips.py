@@ -42,6 +42,7 @@ import collections
 import contextlib
 import csv
 import datetime
+import errno
 import functools
 import gc
 import hashlib
@@ -1197,7 +1198,7 @@ def run(jobs, log):
         seen = utc_now()
         result.wait(0.5)
         log.show()
-        watch_folder()
+        watch_folder(log)
         last, sign = sign, sign_of_life()
         quiet = quiet + 0.5 if sign == last else 0
     killed = workers - alive()
@@ -1219,12 +1220,17 @@ def sign_of_life():
         return log_file.stat().st_mtime_ns
 
 
-def watch_folder():
+full_words = os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)
+
+
+def watch_folder(log):
     """Ends the run if its folder or the place on its disk is gone."""
     if not list_file.exists():
         leave(1, f'{OUTPUT} was moved or deleted while this was at work in it')
     if shutil.disk_usage(folder).free < 1 << 20:
         leave(1, f'The disk of {OUTPUT} is full')
+    if any(words in log.reason for words in full_words):  # for all its free bytes, as by a quota
+        leave(1, f'Nothing more can be written: {log.reason}')
 
 
 # The list of items

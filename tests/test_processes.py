@@ -547,6 +547,21 @@ def test_disk_full(folder, standin, disk):
     assert not list((disk / 'chips').glob('.part*'))
 
 
+def test_a_disk_that_takes_no_more_files(folder, standin, disk):
+    """There is room on it, but for 60 files, or by a quota: the others are not asked for in vain."""
+    subprocess.run(['mount', '-o', 'remount,size=100m,nr_inodes=60', str(disk)], check=True)
+    standin.set(latency='pixels=0.2')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=25, SIZE=8, OUTPUT=str(disk / 'chips'))
+    line, = said(folder.run('chips.py', status=1))
+    there = len(chips_in(folder, disk / 'chips'))
+    assert re.fullmatch(rf"Nothing more can be written: .*No space left on device: '{disk}/chips/.*': "
+                        rf'{there} of 100 are there\. Run it again to go on\.', line)
+    assert 40 < there < 60 and standin.counts()['results'] < there + 30
+    subprocess.run(['mount', '-o', 'remount,nr_inodes=1000', str(disk)], check=True)
+    folder.run('chips.py')
+    assert len(chips_in(folder, disk / 'chips')) == 100
+
+
 def test_standard_error_on_a_full_disk(folder, disk):
     """It gets lost, the results don't."""
     folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, OUTPUT='chips')
