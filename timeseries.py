@@ -1042,7 +1042,7 @@ def sign_of_life():
         return log_file.stat().st_mtime_ns
 
 
-full_words = os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)
+full_words = os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)  # as this system says it
 
 
 def watch_folder(log):
