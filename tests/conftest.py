@@ -32,6 +32,8 @@ def environment(standin):
 class Folder:
     """An empty folder with copies of the scripts, in which they are run as a user would."""
 
+    cold = False  # whether runs have to start cold
+
     def __init__(self, path, standin):
         self.path, self.standin = path, standin
         for name in 'chips.py', 'timeseries.py':
@@ -65,8 +67,10 @@ class Folder:
         (self.path / script).write_text(f'{before}\n\n{code}\n{line}{after}')
         return self
 
-    def hook(self, code):
-        """Has each Python of the run, workers too, run this code when it starts, before the script."""
+    def hook(self, code, cold=False):
+        """Has each Python of the run, workers too, run this code when it starts, before the script; cold where
+        the code is about what the script imports."""
+        self.cold = cold
         (self.path / 'hook').mkdir(exist_ok=True)
         (self.path / 'hook' / 'sitecustomize.py').write_text(SITECUSTOMIZE + code)
         return self
@@ -82,8 +86,9 @@ class Folder:
     def start(self, *command, **options):
         """Starts python with this command, in a process group of its own."""
         environ = self.environ()
-        if warm and environ == warm.environ and command[0] in ('chips.py', 'timeseries.py') and not options:
-            return warm.start(command, self.path)
+        plain = command[0] in ('chips.py', 'timeseries.py') and not options and not self.cold
+        if warm and plain and warm.can_start(environ):
+            return warm.start(command, self.path, environ)
         return subprocess.Popen(
             [sys.executable, *command], cwd=self.path, env=environ, text=True, errors='replace',
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
@@ -167,6 +172,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     DEFAULTS['start_method'] = config.getoption('--method')
+    DEFAULTS['known_only'] = not config.getoption('--cold')  # each start reads what there is, for 0.06 s
 
 
 def pytest_collection_modifyitems(config, items):

@@ -313,7 +313,7 @@ import signal, sys
 for name in 'setitimer', 'getitimer', 'ITIMER_REAL', 'SIGALRM', 'alarm', 'pthread_sigmask':
     delattr(signal, name)
 sys.modules['resource'] = None
-''')
+''', cold=True)
     hasten(folder).edit(script, DEADLINE=3, **constants).run(script)
     assert folder.files(name) == whole.files(name)
     assert standin.counts()['faults']

@@ -5,9 +5,10 @@
         out, err = run.communicate(timeout=60)
 
 All else is as in a run from the shell: the script is read and compiled anew, as the main program of a process,
-session and folder of its own, which ends as any process of Python does.
+session and folder of its own. Only what Python takes apart at its very end is left to the system.
 """
 import ast
+import atexit
 import contextlib
 import gc
 import importlib
@@ -19,6 +20,8 @@ import socket
 import subprocess
 import sys
 import threading
+
+LATER = 'PYTHONPATH', 'STANDIN_START_METHOD'  # may differ from run to run, as a start-up file can be read later
 
 
 class Warm:
@@ -39,11 +42,18 @@ class Warm:
         self.jobs.close()
         self.process.wait()
 
-    def start(self, command, folder):
+    def can_start(self, environ):
+        """Whether a run with these variables can begin here."""
+        own, asked = ({name: value for name, value in variables.items() if name not in LATER}
+                      for variables in (self.environ, environ))
+        return own == asked
+
+    def start(self, command, folder, environ):
         """Starts a script, the first word of a command, in its folder; returns a Run."""
         (out, their_out), (err, their_err) = os.pipe(), os.pipe()
         control, theirs = socket.socketpair()
-        job = json.dumps([command, str(folder)]).encode()
+        later = {name: environ[name] for name in LATER if name in environ}
+        job = json.dumps([command, str(folder), later]).encode()
         socket.send_fds(self.jobs, [job], [their_out, their_err, theirs.fileno()])
         os.close(their_out)
         os.close(their_err)
@@ -138,14 +148,30 @@ def main():
     for script in sys.argv[2:]:
         load(script)
     gc.freeze()  # what is loaded need not be looked through in each copy
-    command, folder, outputs = serve(jobs)
+    command, folder, later, outputs = serve(jobs)
     os.setsid()
     os.chdir(folder)
     for number, output in zip((1, 2), outputs):
         os.dup2(output, number)
         os.close(output)
+    os.environ.update(later)
+    for place in later.get('PYTHONPATH', '').split(os.pathsep):
+        if os.path.exists(hook := os.path.join(place, 'sitecustomize.py')):
+            runpy.run_path(hook)
+            break
     sys.argv, sys.path[0] = command, folder
-    runpy.run_path(os.path.join(folder, command[0]), run_name='__main__')
+    try:
+        runpy.run_path(os.path.join(folder, command[0]), run_name='__main__')
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    if not isinstance(status, int):
+        sys.exit(status)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == '__main__':

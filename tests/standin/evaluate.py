@@ -15,8 +15,9 @@ from service import client_file
 from values import (ALGORITHMS, CASTS, WGS84, Collection, Date, EEError, Feature, Geometry, Image,
                     Projection, refuse_long)
 
-SIGNATURES = {item['name'].removeprefix('algorithms/'): item.get('arguments', [])
-              for item in json.loads(client_file('algorithms.json'))['algorithms']}
+LISTED = {item['name'].removeprefix('algorithms/'): item
+          for item in json.loads(client_file('algorithms.json'))['algorithms']}
+SIGNATURES = {name: item.get('arguments', []) for name, item in LISTED.items()}
 IGNORED = {  # arguments that change nothing here: geometries are exact, and regions unweighted
     'maxError', 'maxErrorMeters', 'error', 'geodesic', 'geodesics', 'evenOdd', 'spherical',
     'tileScale', 'parallelScale', 'proj', 'flags', 'unit'}
@@ -166,6 +167,11 @@ def evaluate(expression):
         return Graph(expression).reference(expression['result'])[0](Scope({}))
     except RecursionError:
         raise EEError(say('deep')) from None
+
+
+def known():
+    """What is listed of the functions that can be evaluated."""
+    return [item for name, item in LISTED.items() if name in ALGORITHMS]
 
 
 # what value:compute answers

@@ -36,6 +36,8 @@ OPTIONS = {
         ('restricted', False, None, 'say in each answer that the project is in restricted mode'),
         ('restricted-concurrency', 0, 'N', 'the same, and answer 429 in the words of that mode to '
          'requests beyond N at once (about 2 were seen)'),
+        ('known-only', False, None,
+         'list only the functions that it can evaluate, a third of all: runs start sooner'),
         ('behaviour', '', 'NAME=VALUE,..', 'switches of behaviour.py'),
         ('tiny', False, None,
          'give one pixel or one row for each result, not evaluated (for benchmarks)'),

@@ -306,6 +306,11 @@ class Service:
                     chosen.add(digest)
         return digest in chosen
 
+    @functools.cached_property
+    def known(self):
+        """The list of the functions that can be evaluated."""
+        return self.run('functions', b'{}')
+
     def run(self, job, body):
         """The Answer of a worker; that to getInfo() is kept, as lists of points take seconds."""
         key = body, str({name: value for name, value in self.options.behaviour.items()
@@ -405,7 +410,8 @@ METHODS = (
     ('GET', r'storage\.googleapis\.com/.*/catalog_deprecated\.json', 'catalog',
      lambda service, request: reply(DEPRECATED)),
     ('GET', PLACE + r'/\$discovery/rest', 'discovery', lambda service, request: read_discovery()),
-    ('GET', PROJECT + 'algorithms', 'algorithms', lambda service, request: read_algorithms()),
+    ('GET', PROJECT + 'algorithms', 'algorithms',
+     lambda service, request: service.known if service.options.known_only else read_algorithms()),
     ('POST', PROJECT + 'value:compute', 'compute',
      lambda service, request: service.run('value', request.body)),
     ('POST', PROJECT + '(thumbnails|tables)', 'create', Service.create),

@@ -13,7 +13,7 @@ import tifffile
 
 import images
 from algorithms import to_string
-from evaluate import evaluate, to_json
+from evaluate import evaluate, known, to_json
 from reducers import column
 from sentences import say
 from values import BEHAVIOUR, BYTE, EEError, find_crs, grid_of_pixels, refuse_long
@@ -27,7 +27,7 @@ def answer(job, body, behaviour):
     BEHAVIOUR.update(behaviour)
     body = json.loads(body)
     try:
-        return JOBS[job](body['expression'], body.get('fileFormat'), body)
+        return JOBS[job](body.get('expression'), body.get('fileFormat'), body)
     except EEError as problem:
         return error(problem.status, str(problem))
     except Exception as problem:  # a fault of the stand-in: to be seen, and not to be retried
@@ -38,6 +38,11 @@ def answer(job, body, behaviour):
 def value(expression, file_format, body):
     """What getInfo() asks for."""
     return reply({'result': to_json(evaluate(expression))})
+
+
+def functions(*_):
+    """The functions that can be evaluated."""
+    return reply({'algorithms': known()})
 
 
 # ---------------------------------------------------------------- pictures
@@ -219,4 +224,4 @@ def float_text(value):
     return repr(value)
 
 
-JOBS = {'value': value, 'size': size, 'image': picture, 'table': table}
+JOBS = {'value': value, 'functions': functions, 'size': size, 'image': picture, 'table': table}
