@@ -171,7 +171,7 @@ def evaluate(expression):
 
 def known():
     """What is listed of the functions that can be evaluated."""
-    return [item for name, item in LISTED.items() if name in ALGORITHMS]
+    return [item for name, item in LISTED.items() if name in {'If', *ALGORITHMS}]
 
 
 # what value:compute answers

@@ -33,6 +33,7 @@ GRANTS = 'urn:ietf:params:oauth:grant-type:'
 ID = re.compile('projects/[^/]+/(thumbnails|tables)/[0-9a-f]{32}-[0-9a-f]{32}')
 # Switches that are not about values; the rest of a word may follow.
 NOT_OF_VALUES = ('capacity', 'expired', 'error_body', 'json', 'result', 'png', 'csv', 'download', 'table')
+SHORT, KEPT = 50_000, 5_000  # bytes, and number, of the answers that are kept
 TAG = re.compile('[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?')  # as in ee/_state.py: _WorkloadTag
 
 CATALOG = 'https://developers.google.com/earth-engine/datasets/catalog/'
@@ -86,7 +87,7 @@ class Service:
         self.idle = queue.SimpleQueue()  # pipes to worker processes
         for _ in range(2):
             self.idle.put(start_worker())
-        self.created, self.tokens, self.values = {}, {}, {}
+        self.created, self.tokens, self.answers = {}, {}, {}
         self.broken = collections.defaultdict(set)  # what has been chosen, for each choice
         self.under_way = {}  # {id of a request: its kind}
         self.bucket, self.filled = 0.0, 0.0
@@ -312,19 +313,23 @@ class Service:
         return self.run('functions', b'{}')
 
     def run(self, job, body):
-        """The Answer of a worker; that to getInfo() is kept, as lists of points take seconds."""
-        key = body, str({name: value for name, value in self.options.behaviour.items()
-                         if not name.startswith(NOT_OF_VALUES)})
-        if job == 'value' and key in self.values:
-            return self.values[key]
+        """The Answer of a worker. Short ones are kept, as tests ask for the same again and again, and a
+        list of points takes seconds."""
+        others = NOT_OF_VALUES if job == 'value' else ()
+        key = job, body, str({name: value for name, value in self.options.behaviour.items()
+                              if not name.startswith(others)})
+        if key in self.answers:
+            return self.answers[key]
         pipe = self.idle.get()
         try:
             pipe.send((job, body, self.options.behaviour))
             answer = pipe.recv()
         finally:
             self.idle.put(pipe)
-        if job == 'value':
-            self.values[key] = answer
+        if len(answer.body) < SHORT:
+            if len(self.answers) == KEPT:
+                self.answers.clear()
+            self.answers[key] = answer
         return answer
 
 
