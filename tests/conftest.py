@@ -86,7 +86,7 @@ class Folder:
     def start(self, *command, **options):
         """Starts python with this command, in a process group of its own."""
         environ = self.environ()
-        plain = command[0] in ('chips.py', 'timeseries.py') and not options and not self.cold
+        plain = command[0].endswith('.py') and not options and not self.cold
         if warm and plain and warm.can_start(environ):
             return warm.start(command, self.path, environ)
         return subprocess.Popen(

@@ -3,8 +3,6 @@ import io
 import json
 import math
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import rasterio
 import tifffile
 
 import sentences
-from conftest import DEFAULTS, HERE, hasten
+from conftest import DEFAULTS, HERE, LIMIT, hasten
 from service import SCOPES
 
 
@@ -127,13 +125,13 @@ picture = {**grid, 'format': 'png', 'min': 0, 'max': 255}
 
 
 @pytest.fixture
-def ask(standin):
+def ask(folder):
     """Runs a piece of Python with the real client; returns the JSON that it prints."""
     def run(code, begin='start()'):
-        done = subprocess.run([sys.executable, '-c', f'{CLIENT}\n{begin}\nprint(json.dumps({code}))'],
-                              env=standin.environ, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        (folder.path / 'ask.py').write_text(f'{CLIENT}\n{begin}\nprint(json.dumps({code}))')
+        out, err = (child := folder.start('ask.py')).communicate(timeout=LIMIT)
+        assert child.returncode == 0, err
+        return json.loads(out)
     return run
 
 
@@ -311,9 +309,6 @@ def faulty(make):
 start()
 url = ee.Image(1).getThumbURL(picture)
 post = ee.data.HIGH_VOLUME_API_BASE_URL + '/v1/projects/standin-project/thumbnails'
-import time
-print('ready', flush=True)
-sys.stdin.readline()
 '''
 
 
@@ -324,15 +319,12 @@ sys.stdin.readline()
     ('huge', [200, None, 'getPixels']), ('bad-chunk', 'ValueError'), ('bad-redirect', 'ValueError'),
     ('redirect307', [502, None, '.0.0.1:9/']), ('redirect308', [404, None, 'elsewhere'])],
     ids=lambda value: value if type(value) is str else str(value[0]))
-def test_faults_by_name(standin, kind, found):
+def test_faults_by_name(ask, standin, kind, found):
     """As requests sees them; a size of None is any."""
-    ask = 'requests.post(post, json={})' if 'redirect3' in kind else 'requests.get(url, stream=True)'
-    child = subprocess.Popen([sys.executable, '-c', f'{CLIENT}{FAULTY}print(json.dumps(faulty(lambda: {ask})))'],
-                             env=standin.environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdout.readline() == 'ready\n'
-    standin.set(faults='pixels=1,create=1', fault_kinds=kind)
-    out, _ = child.communicate('\n', timeout=60)
-    came = json.loads(out)
+    posted = 'redirect3' in kind  # after the request for the URL
+    standin.set(faults_in_turn=f'create=- {kind}' if posted else f'pixels={kind}')
+    came = ask('faulty(lambda: {})'.format('requests.post(post, json={})' if posted else 'requests.get(url, stream=True)'),
+               FAULTY)
     assert came == found or type(found) is list and (came[0], came[2]) == (found[0], found[2]), came
 
 

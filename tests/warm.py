@@ -21,7 +21,8 @@ import subprocess
 import sys
 import threading
 
-LATER = 'PYTHONPATH', 'STANDIN_START_METHOD'  # may differ from run to run, as a start-up file can be read later
+# Variables that may differ from run to run, as what they lead to is read when a script has begun, or can be
+LATER = 'PYTHONPATH', 'STANDIN_START_METHOD', 'GOOGLE_APPLICATION_CREDENTIALS'
 
 
 class Warm:
@@ -159,9 +160,10 @@ def main():
         if os.path.exists(hook := os.path.join(place, 'sitecustomize.py')):
             runpy.run_path(hook)
             break
-    sys.argv, sys.path[0] = command, folder
+    script = os.path.join(folder, command[0])
+    sys.argv, sys.path[0] = command, os.path.dirname(script)
     try:
-        runpy.run_path(os.path.join(folder, command[0]), run_name='__main__')
+        runpy.run_path(script, run_name='__main__')
         status = 0
     except SystemExit as end:
         status = end.code or 0

@@ -239,6 +239,7 @@ class PixelType(NamedTuple):
         return np.dtype('int64')
 
 
+@functools.cache
 def pixel_type(name):
     """The PixelType of a numpy integer type, float or double."""
     if name in ('float', 'double'):
