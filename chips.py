@@ -1268,17 +1268,21 @@ def imported(text):
 def recipe():
     """Returns {name: text} of all that results depend on: the value of each constant as
     JSON, or its text where JSON has no such value, the text of each function, and a digest
-    of each file whose name is a constant."""
-    found = {}
+    of each file that these name, and of each module beside the script."""
+    found, files = {}, own_modules()
     for name, part in names_in(user_part).items():
         if name in not_in_recipe:
             continue
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
             found[f'{name}()'] = text_of(part)
+            texts = [node.value for node in ast.walk(part) if isinstance(node, ast.Constant)]
         else:
             found[name] = value_of(name, ast.unparse(part))
-            if name != 'INDEX':  # which is in OUTPUT
-                found.update(digest_of(name))
+            texts = [globals().get(name)] if name != 'INDEX' else []  # a file in OUTPUT
+        files.update({str(file): file for file in files_named(texts)})
+    for name, path in files.items():
+        with open(path, 'rb') as file:
+            found[f'the file {name}'] = hashlib.file_digest(file, 'sha256').hexdigest()
     return found
 
 
@@ -1313,14 +1317,31 @@ def plain(value):
     raise TypeError
 
 
-def digest_of(name):
-    """Returns {'the file ...': digest of its content} if a constant is the name of a
-    file."""
-    value = globals().get(name)
-    if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
-        digest = hashlib.sha256(pathlib.Path(value).read_bytes()).hexdigest()
-        return {f'the file {value}': digest}
-    return {}
+def files_named(values):
+    """Yields those of some values that are names of files, also within lists and dicts."""
+    for value in values:
+        if isinstance(value, dict):
+            yield from files_named(value.values())
+        elif isinstance(value, (list, tuple, set)):
+            yield from files_named(value)
+        elif isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
+            yield value
+
+
+def own_modules():
+    """Returns {name: path} of the files of the modules beside the script that the user's part
+    imports."""
+    modules = set()
+    for node in ast.walk(ast.parse(user_part)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.add(node.module)
+    beside = pathlib.Path(this_file).resolve().parent
+    paths = set()
+    for name in {module.partition('.')[0] for module in modules}:
+        paths.update(beside.glob(f'{name}.py'), beside.glob(f'{name}/**/*.py'))
+    return {path.relative_to(beside).as_posix(): path for path in sorted(paths)}
 
 
 def changes(then, now):
@@ -1328,8 +1349,8 @@ def changes(then, now):
     sentences = []
     for name in sorted({*then, *now}):
         old, new = then.get(name), now.get(name)
-        if old == new:
-            continue
+        if old == new or old is None and name.startswith('the file '):
+            continue  # what names a new file is told, or the file was written since
         if old is None or new is None:
             sentences.append(f'{name} is {"new" if old is None else "gone"}')
         elif name.startswith('the file '):

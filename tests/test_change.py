@@ -144,6 +144,54 @@ def test_constants_that_are_computed_are_compared_by_value(folder, monkeypatch):
     assert chips.changes(then, now(folder, monkeypatch)) == ['ARRAY is [1, 3] now and was [1, 2]']
 
 
+def test_files_that_code_names_and_own_modules_count(folder, monkeypatch):
+    """Wherever in the user's part; what appears later, as a script may write it, does not."""
+    read = ['in_function.csv', 'in_list.csv', 'in_dict.csv', 'helpers.py', 'inner.py', 'package/__init__.py', 'package/deep.py']
+    others = ['nowhere.csv', 'other.py', 'in_hint.csv']
+    (folder.path / 'package').mkdir()
+    for name in read + others:
+        (folder.path / name).write_text('rows = 1')
+    add_code(folder, '''
+        import helpers as h
+        from package.deep import rows
+
+        TABLES = ['in_list.csv', {'name': 'in_dict.csv'}]
+
+
+        def own_places():
+            import inner
+            return open('in_function.csv').read(), open('written.csv')
+
+
+        def hint():
+            return open('in_hint.csv').read()
+        ''')
+    monkeypatch.syspath_prepend(folder.path)
+    then = now(folder, monkeypatch)
+    for name in [*read, *others, 'written.csv']:
+        (folder.path / name).write_text('rows = 2')
+        assert chips.changes(then, now(folder, monkeypatch)) == [f'the file {name} has changed'] * (name in read)
+        (folder.path / name).write_text('rows = 1')
+    (folder.path / 'in_function.csv').unlink()
+    assert chips.changes(then, now(folder, monkeypatch)) == ['the file in_function.csv is gone']
+
+
+def test_a_table_that_a_function_names_and_a_module_have_changed(folder):
+    """By the command, and in another folder of the same name."""
+    (folder.path / 'stations.txt').write_text('1 2 3')
+    (folder.path / 'sums.py').write_text('MORE = 100')
+    small(folder, "open('stations.txt').read().split()").replace('chips.py', "'n': n}", "'n': int(n)}")
+    folder.replace('chips.py', 'add(100)', 'add(sums.MORE)')
+    add_code(folder, 'import sums').run('chips.py')
+    assert '3 of 3 were already' in folder.run('chips.py')
+    (folder.path / 'stations.txt').write_text('1 2 3 4')
+    (folder.path / 'sums.py').write_text('MORE = 200')
+    line, = said(folder.run('chips.py', status=1))
+    assert line.startswith('the file stations.txt has changed; the file sums.py has changed. The results in chips')
+    (folder.path / 'sums.py').write_text('MORE = 100')
+    assert '4 of 4 are in chips' in folder.run('chips.py', '--keep')
+
+
 def test_the_time_of_day_as_a_constant_is_a_change(folder):
     """By the command, too."""
     add_code(small(folder), 'NOW = time.time()').run('chips.py')
