@@ -1242,21 +1242,24 @@ not_in_recipe = {  # as no result depends on them
 
 @functools.cache
 def names_in(text):
-    """Returns the names that a piece of a script defines at its top level, {name: its
-    statement}, but for what it imports."""
-    found = {}
+    """Returns {name: statements} of what a piece of a script defines at its top level, but
+    for what it imports."""
+    found = collections.defaultdict(list)
     for part in ast.parse(text).body:
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
-            found[part.name] = part
+            found[part.name] = [part]
             continue
         within = {name for node in ast.walk(part) if isinstance(node, ast.comprehension)
                   for name in ast.walk(node.target)}  # [... for name in ...] defines none
+        names = set()
         for node in {*ast.walk(part)} - within:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found[node.id] = part
-            elif isinstance(node, ast.FunctionDef):  # within an `if`
-                found[node.name] = node
-    return found
+                names.add(node.id)
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):  # within an `if`
+                names.add(node.name)
+        for name in names:
+            found[name].append(part)
+    return dict(found)
 
 
 def imported(text):
@@ -1266,49 +1269,50 @@ def imported(text):
 
 
 def recipe():
-    """Returns {name: text} of all that results depend on: the value of each constant as
-    JSON, or its text where JSON has no such value, the text of each function, and a digest
-    of each file that these name, and of each module beside the script."""
+    """Returns {name: text} of all that results depend on: constants, functions, a digest of
+    each file that these name, and of each module beside the script."""
     found, files = {}, own_modules()
-    for name, part in names_in(user_part).items():
-        if name in not_in_recipe:
-            continue
-        if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
-            found[f'{name}()'] = text_of(part)
-            texts = [node.value for node in ast.walk(part) if isinstance(node, ast.Constant)]
-        else:
-            found[name] = value_of(name, ast.unparse(part))
-            texts = [globals().get(name)] if name != 'INDEX' else []  # a file in OUTPUT
-        files.update({str(file): file for file in files_named(texts)})
+    for name, parts in names_in(user_part).items():
+        if name not in not_in_recipe:
+            key, text, values = described(name, parts)
+            found[key] = text
+            if name != 'INDEX':  # which is no input, but in OUTPUT
+                files.update({str(file): file for file in files_named(values)})
     for name, path in files.items():
         with open(path, 'rb') as file:
             found[f'the file {name}'] = hashlib.file_digest(file, 'sha256').hexdigest()
     return found
 
 
-def text_of(function):
-    """Returns the text of a function of the user, or a class, with its decorators."""
-    decorators = [f'@{ast.unparse(node)}\n' for node in function.decorator_list]
-    lines = user_part.split('\n')[function.lineno - 1:function.end_lineno]
-    lines[0] = lines[0].lstrip()  # it may be within an `if`
-    return ''.join(decorators) + '\n'.join(lines)
-
-
-def value_of(name, text):
-    """Returns the value of a constant as JSON, or else the text that gives it its value."""
+def described(name, parts):
+    """Returns what recipe() has of a name that these statements define: (key, text, values
+    that may be the names of files). A constant's text is its value as JSON or, where JSON
+    has no such value, what gives it its value."""
     value = globals().get(name)
     check(not isinstance(value, ee.ComputedObject), f'{name} is an Earth Engine object: make these '
           'inside functions, not as constants.')
-    try:
-        return json.dumps(value, sort_keys=True, default=plain)
-    except (TypeError, ValueError):
-        return text.partition(' = ')[2] or text
+    written = [node.value for part in parts for node in ast.walk(part)
+               if isinstance(node, ast.Constant)]
+    if callable(value):
+        return f'{name}()', '\n'.join(map(text_of, parts)), written
+    with contextlib.suppress(TypeError, ValueError):
+        return name, json.dumps(value, sort_keys=True, default=plain), [value]
+    sources = [part.value if isinstance(part, ast.Assign) else part for part in parts]
+    return name, '; '.join(map(ast.unparse, sources)), written
+
+
+def text_of(statement):
+    """Returns the text of a statement of the user, with the decorators of a function or
+    class."""
+    decorators = [f'@{ast.unparse(node)}' for node in getattr(statement, 'decorator_list', [])]
+    lines = user_part.split('\n')[statement.lineno - 1:statement.end_lineno]
+    return '\n'.join(decorators + lines)
 
 
 def plain(value):
     """Returns what JSON can take for a value that it does not know, the same each time."""
     if isinstance(value, (set, frozenset)):
-        return sorted(map(repr, value))
+        return sorted(json.dumps(one, sort_keys=True, default=plain) for one in value)
     if isinstance(value, (datetime.date, datetime.timedelta, bytes, pathlib.PurePath)):
         return str(value)
     for name in 'to_csv', 'tolist':  # tables of pandas, arrays of numpy
@@ -1330,18 +1334,30 @@ def files_named(values):
 
 def own_modules():
     """Returns {name: path} of the files of the modules beside the script that the user's part
-    imports."""
-    modules = set()
-    for node in ast.walk(ast.parse(user_part)):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            modules.add(node.module)
+    imports, and of those that they import."""
     beside = pathlib.Path(this_file).resolve().parent
-    paths = set()
-    for name in {module.partition('.')[0] for module in modules}:
-        paths.update(beside.glob(f'{name}.py'), beside.glob(f'{name}/**/*.py'))
-    return {path.relative_to(beside).as_posix(): path for path in sorted(paths)}
+    found, texts = {}, [user_part]
+    while texts:
+        for name in modules_in(texts.pop()):
+            for path in *beside.glob(f'{name}.py'), *beside.glob(f'{name}/**/*.py'):
+                key = path.relative_to(beside).as_posix()
+                if key not in found:
+                    found[key] = path
+                    texts.append(path.read_text('utf-8-sig', 'replace'))
+    return found
+
+
+def modules_in(text):
+    """Returns the names of the modules that a text imports anywhere, without what follows a
+    dot."""
+    found = set()
+    with contextlib.suppress(SyntaxError):  # whoever imports it will see that
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition('.')[0])
+    return found
 
 
 def changes(then, now):
@@ -1356,11 +1372,19 @@ def changes(then, now):
         elif name.startswith('the file '):
             sentences.append(f'{name} has changed')
         elif not name.endswith('()'):
-            old, new = apart(old, new)
+            old, new = apart(in_python(old), in_python(new))
             sentences.append(f'{name} is {new} now and was {old}')
         elif does(old) != does(new):
             sentences.append(f'{name} has changed')
     return sentences
+
+
+def in_python(text):
+    """Returns the value of a constant, which is JSON if possible, as it is written in
+    Python."""
+    with contextlib.suppress(ValueError):
+        return repr(json.loads(text))
+    return text
 
 
 def apart(*texts):
@@ -1372,12 +1396,15 @@ def apart(*texts):
 
 
 def does(text):
-    """Returns the code of a function alone: without comments and its docstring, and in the one
+    """Returns the code of a function alone: without comments and docstrings, and in the one
     form that this version of Python gives it."""
-    function = ast.parse(text).body[0]
-    if ast.get_docstring(function) is not None:
-        function.body = function.body[1:]
-    return ast.unparse(function)
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        has_docstring = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (
+            ast.get_docstring(node) is not None)
+        if has_docstring:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
 
 
 def get_list(keep):

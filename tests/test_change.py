@@ -86,6 +86,23 @@ def test_what_else_is_a_change(folder, monkeypatch):
             @functools.lru_cache(9)
             def triple(number):
                 return number * 3
+
+        if SEED > 9:
+            def quadruple(number):
+                return 4 * number
+            class Square:
+                side = 7
+        else:
+            def quadruple(number):
+                """Or twice the double."""
+                return number << 2
+            class Square:
+                def area(self):
+                    """Square metres."""
+                    return 49
+
+        OBJECT = map(str, range(9))
+        OBJECT = zip(OBJECT, [1, 2])
         ''')
     text = (folder.path / 'chips.py').read_text()
     then = now(folder, monkeypatch)
@@ -98,6 +115,15 @@ def test_what_else_is_a_change(folder, monkeypatch):
             ('SEED = 0', 'SEED = 0\ncolour = "red"', ['colour is new']),
             ('SEED = 0', 'SEED = 0\nclass Plot:\n    side = 5', ['Plot() is new']),
             ('SEED = 0', 'SEED = 1 - 1  # the same', []),
+            ('return 4 * number', 'return 5 * number', ['Square() has changed', 'quadruple() has changed']),
+            ('return number << 2', 'return number << 3', ['Square() has changed', 'quadruple() has changed']),
+            ('side = 7', 'side = 8', ['Square() has changed', 'quadruple() has changed']),
+            ('Or twice the double.', 'Or so.', []), ('Square metres.', 'In metres.', []),
+            ('range(9)', 'range(8)', ['OBJECT is map(str, range(8)); zip(OBJECT, [1, 2]) now and was '
+                                      'map(str, range(9)); zip(OBJECT, [1, 2])']),
+            ('zip(OBJECT, [1, 2])', 'zip(OBJECT, [1, 3])', [
+                'OBJECT is map(str, range(9)); zip(OBJECT, [1, 3]) now and was '
+                'map(str, range(9)); zip(OBJECT, [1, 2])']),
             ('def double', 'def twice', ['double() is gone', 'twice() is new']),
             ('return number * times', '# of both\n    return (number  # one\n        * times)', [])):
         assert text.count(old) == 1
@@ -122,16 +148,16 @@ def test_constants_that_are_computed_are_compared_by_value(folder, monkeypatch):
         NAMED = 'named.geojson'
         PATH = pathlib.Path('path.csv')
         BYTES = open('bytes', 'rb').read()
-        SET = {*open('set').read()}
+        SET = {*open('set').read(), frozenset({'B2', 'B3', 'B4'})}
         ARRAY = numpy.load('array.npy')
         ''')
     then = now(folder, monkeypatch)
     assert chips.changes(then, now(folder, monkeypatch)) == []
     monkeypatch.setenv('DAY_OF_TEST', '2026-12-01')
     assert chips.changes(then, now(folder, monkeypatch)) == [
-        'LAST is "2026-12-01" now and was "2026-11-30"', 'TODAY is "2026-12-01" now and was "2026-11-30"']
+        "LAST is '2026-12-01' now and was '2026-11-30'", "TODAY is '2026-12-01' now and was '2026-11-30'"]
     monkeypatch.setenv('DAY_OF_TEST', '2026-11-30')
-    for name, told in (('note.txt', 'NOTE is "[3, 4]" now and was "[1, 2]"'),
+    for name, told in (('note.txt', "NOTE is '[3, 4]' now and was '[1, 2]'"),
                        ('table.json', 'TABLE is [3, 4] now and was [1, 2]'),
                        ('named.geojson', 'the file named.geojson has changed'),
                        ('path.csv', 'the file path.csv has changed'),
@@ -146,16 +172,19 @@ def test_constants_that_are_computed_are_compared_by_value(folder, monkeypatch):
 
 def test_files_that_code_names_and_own_modules_count(folder, monkeypatch):
     """Wherever in the user's part; what appears later, as a script may write it, does not."""
-    read = ['in_function.csv', 'in_list.csv', 'in_dict.csv', 'helpers.py', 'inner.py', 'package/__init__.py', 'package/deep.py']
+    read = ['in_function.csv', 'in_list.csv', 'in_dict.csv', 'in_object.csv', 'helpers.py', 'inner.py', 'below.py',
+            'package/__init__.py', 'package/deep.py']
     others = ['nowhere.csv', 'other.py', 'in_hint.csv']
     (folder.path / 'package').mkdir()
     for name in read + others:
         (folder.path / name).write_text('rows = 1')
+    (folder.path / 'package' / 'deep.py').write_text('import below\nrows = 1')
     add_code(folder, '''
         import helpers as h
         from package.deep import rows
 
         TABLES = ['in_list.csv', {'name': 'in_dict.csv'}]
+        OBJECT = map(str, open('in_object.csv').read())
 
 
         def own_places():
@@ -169,9 +198,10 @@ def test_files_that_code_names_and_own_modules_count(folder, monkeypatch):
     monkeypatch.syspath_prepend(folder.path)
     then = now(folder, monkeypatch)
     for name in [*read, *others, 'written.csv']:
-        (folder.path / name).write_text('rows = 2')
+        before = (folder.path / name).read_text() if name != 'written.csv' else ''
+        (folder.path / name).write_text(before + '# other')
         assert chips.changes(then, now(folder, monkeypatch)) == [f'the file {name} has changed'] * (name in read)
-        (folder.path / name).write_text('rows = 1')
+        (folder.path / name).write_text(before)
     (folder.path / 'in_function.csv').unlink()
     assert chips.changes(then, now(folder, monkeypatch)) == ['the file in_function.csv is gone']
 
@@ -205,6 +235,7 @@ def test_constants_of_every_kind_stay_the_same(folder, standin, method):
     standin.set(start_method=method)
     add_code(small(folder, PROCESSES=2), '''
         STATES = {'Colorado', 'Utah', 'Kansas', 'Nevada', *'abcdefghijkl'}
+        BANDS_OF = {frozenset('abcdefghijkl'), frozenset('mnopqrstuvw')}
         PAIRS = map(str, [1, 2])
         THING = object()
         if THING:
@@ -218,7 +249,7 @@ def test_constants_of_every_kind_stay_the_same(folder, standin, method):
         (folder.path / 'chips' / '2.json').unlink()
     folder.replace('chips.py', "'Nevada', *", "'Oregon', *")
     line, = said(folder.run('chips.py', status=1))
-    assert re.fullmatch("STATES is .*'Oregon'.* now and was .*'Nevada'.*", line), line
+    assert re.fullmatch('STATES is .*"Oregon".* now and was .*"Nevada".*', line), line
 
 
 def test_a_copy_of_the_index_is_no_input(folder):
@@ -246,8 +277,8 @@ def test_an_earth_engine_object_behind_a_sign_in_of_ones_own(folder):
 
 @pytest.mark.parametrize('then,now,told', [
     pytest.param({'A': '1'}, {'A': '1'}, [], id='none'),
-    pytest.param({'A': '1', 'B': '"x"'}, {'A': '2', 'B': '"y"'},
-                 ['A is 2 now and was 1', 'B is "y" now and was "x"'], id='values'),
+    pytest.param({'A': '1', 'B': '"x"', 'C': 'null'}, {'A': '2', 'B': '"y"', 'C': '[true]'},
+                 ['A is 2 now and was 1', "B is 'y' now and was 'x'", 'C is [True] now and was None'], id='values'),
     pytest.param({'A': '-' * 90 + 'one' + '-' * 90}, {'A': '-' * 90 + 'two' + '-' * 90},
                  [f'A is ...{"-" * 10}two{"-" * 12}...{"-" * 28} now and was '
                   f'...{"-" * 10}one{"-" * 12}...{"-" * 28}'], id='long values'),
@@ -646,7 +677,7 @@ def test_a_later_END_is_another_folder(folder, standin):
     number = len(before) - 1
     standin.reset()
     line, = said(folder.edit('timeseries.py', END='2004-03-01').run('timeseries.py', status=1))
-    assert 'END is "2004-03-01" now and was "2003-03-01"' in line
+    assert "END is '2004-03-01' now and was '2003-03-01'" in line
     assert f'The {number} results in timeseries ' in line and 'OUTPUT' in line and '--keep' not in line
     end = folder.table('timeseries/regions.csv')[0]['end']
     assert end in line and not standin.counts()['requests']

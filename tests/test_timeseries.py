@@ -266,7 +266,7 @@ def test_a_later_end_is_for_another_folder(folder):
     before = folder.files('timeseries')
     folder.edit('timeseries.py', END='2001-09-14')
     line, = said(folder.run('timeseries.py', status=1))
-    assert 'END is "2001-09-14" now and was "2001-08-13"' in line and '--keep' not in line
+    assert "END is '2001-09-14' now and was '2001-08-13'" in line and '--keep' not in line
     assert 'The 12 results in timeseries have the end 2001-08-06' in line and 'set OUTPUT' in line
     line, = said(folder.run('timeseries.py', '--keep', status=1))
     assert 'Of 12 results in timeseries 12 have another end, images in the new list' in line
