@@ -1069,19 +1069,22 @@ def names_in(text):
     found = collections.defaultdict(list)
     for part in ast.parse(text).body:
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
-            found[part.name] = [part]
-            continue
-        within = {name for node in ast.walk(part) if isinstance(node, ast.comprehension)
-                  for name in ast.walk(node.target)}  # [... for name in ...] defines none
-        names = set()
-        for node in {*ast.walk(part)} - within:
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                names.add(node.id)
-            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):  # within an `if`
-                names.add(node.name)
-        for name in names:
-            found[name].append(part)
+            found[part.name] = [part]  # in place of what had this name
+        else:
+            for name in {*names_of(part)}:
+                found[name].append(part)
     return dict(found)
+
+
+def names_of(node):
+    """Yields the names that a statement defines where it stands, not within functions."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif not isinstance(node, ast.comprehension):  # [... for name in ...] defines none
+        for part in ast.iter_child_nodes(node):
+            yield from names_of(part)
 
 
 def imported(text):
@@ -1183,12 +1186,12 @@ def modules_in(text):
 
 
 def changes(then, now):
-    """Returns what is different between two recipes, as sentences without an end."""
+    """Returns what is different between two recipes, as sentences without a full stop."""
     sentences = []
     for name in sorted({*then, *now}):
         old, new = then.get(name), now.get(name)
         if old == new or old is None and name.startswith('the file '):
-            continue  # what names a new file is told, or the file was written since
+            continue  # what names a new file has changed, too, or a run has written it
         if old is None or new is None:
             sentences.append(f'{name} is {"new" if old is None else "gone"}')
         elif name.startswith('the file '):
@@ -1253,14 +1256,14 @@ def get_list(keep):
 
 
 def new_list(now, came, differences):
-    """Makes and writes a new list, by the recipe of now, which what came has to fit."""
+    """Makes and writes a new list, by the recipe `now`; what has come must fit it."""
     say('Asking Earth Engine for the list of items.')
     patiently(start_ee)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter('always')
         current.begin('')
         found = checked(patiently(getRequests))
-        current.begin('')  # which needs the answers no more
+        current.begin('')  # drops the answers that were kept for it
     compare(came, found)
     kept = sum(map(is_there, found))
     texts = dict.fromkeys(str(one.message) for one in warned)  # once each

@@ -82,6 +82,10 @@ def test_what_else_is_a_change(folder, monkeypatch):
             """Returns it twice."""
             return number * times
 
+        @functools.lru_cache(7)
+        def once():
+            return 1
+
         if SEED < 9:
             @functools.lru_cache(9)
             def triple(number):
@@ -112,8 +116,10 @@ def test_what_else_is_a_change(folder, monkeypatch):
             ('.add(100)', '.add(101)', ['getResult() has changed']),
             ('number * 3', 'number * 4', ['triple() has changed']),
             ('lru_cache(9)', 'lru_cache(8)', ['triple() has changed']),
+            ('lru_cache(7)', 'lru_cache(6)', ['once() has changed']),
             ('SEED = 0', 'SEED = 0\ncolour = "red"', ['colour is new']),
-            ('SEED = 0', 'SEED = 0\nclass Plot:\n    side = 5', ['Plot() is new']),
+            ('SEED = 0', 'SEED = 0\nclass Plot:\n    length = 5', ['Plot() is new']),
+            ('SEED = 0', 'SEED = 0\nif SEED:\n    def plot():\n        length = 5', ['plot is new']),
             ('SEED = 0', 'SEED = 1 - 1  # the same', []),
             ('return 4 * number', 'return 5 * number', ['Square() has changed', 'quadruple() has changed']),
             ('return number << 2', 'return number << 3', ['Square() has changed', 'quadruple() has changed']),
@@ -232,6 +238,7 @@ def test_the_time_of_day_as_a_constant_is_a_change(folder):
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 def test_constants_of_every_kind_stay_the_same(folder, standin, method):
     """Sets, whose order is another in each process, objects, functions: by their text."""
+    folder.cold = True  # or it would be the same, as would be addresses
     standin.set(start_method=method)
     add_code(small(folder, PROCESSES=2), '''
         STATES = {'Colorado', 'Utah', 'Kansas', 'Nevada', *'abcdefghijkl'}
@@ -254,6 +261,7 @@ def test_constants_of_every_kind_stay_the_same(folder, standin, method):
 
 def test_a_copy_of_the_index_is_no_input(folder):
     """A constant that names a file of the folder of results names none of where one is."""
+    (folder.path / 'chips.csv').write_text('of another time')
     small(folder).run('chips.py')
     (folder.path / 'chips.csv').write_bytes(folder.files('chips')['chips.csv'])
     folder.run('chips.py')

@@ -223,6 +223,15 @@ def test_what_still_fails_after_all_tries_gets_another_round(folder, standin):
     assert 'again' in sum(outcomes(folder, 'chips').values(), [])
 
 
+def test_a_round_that_brought_something_is_followed_by_another_at_once(folder, standin):
+    """One item fails twice, and so in all its tries of the first round."""
+    hasten(folder).replace('chips.py', 'tries=20', 'tries=2')
+    folder.edit('chips.py', POINTS_PER_ECOREGION=1, SIZE=8, PROCESSES=1, PAUSES=[0]).run('chips.py', '--first', '1')
+    standin.set(faults_in_turn='create=503 503')
+    assert said(folder.run('chips.py')) == ['4 of 4 are in chips, listed in chips.csv.']
+    assert sum(row['outcome'] == 'again' for row in folder.log('chips')) == 1
+
+
 def test_a_service_that_is_gone_is_waited_for_and_then_left(folder, standin):
     hasten(folder).replace('chips.py', 'tries=20', 'tries=5')
     folder.edit('chips.py', POINTS_PER_ECOREGION=2, SIZE=8, PROCESSES=4, PAUSES=[0.01, 0.05])

@@ -148,8 +148,13 @@ def test_names_that_the_machinery_has_too(folder, standin, name):
 
 
 def test_names_in_a_comprehension_are_no_names(folder, standin):
-    """Nor are those of a lambda."""
-    code = "NAMES = [folder for folder, (run, *items) in [('a', 'bc')] for log in items]\nF = lambda work: work"
+    """Nor are those of a lambda, or within a function, be it within an `if`."""
+    code = """
+        NAMES = [folder for folder, (run, *items) in [('a', 'bc')] for log in items]
+        F = lambda work: work
+        if NAMES:
+            def counted():
+                items = 1"""
     assert '4 of 4' in add_code(folder, code).edit('chips.py', **FEW[CHIPS]).run('chips.py')
 
 

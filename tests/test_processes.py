@@ -247,6 +247,28 @@ def test_ctrl_c_and_sigterm(folder, standin, method, number, status):
     assert len({row['why'] for row in folder.log('chips') if row['outcome'] == 'begun'}) <= SLOW['PROCESSES']
 
 
+def test_nothing_comes_any_more_when_the_results_have_been_counted(folder, standin):
+    """Though the terminal takes a second for the line."""
+    standin.set(latency='pixels=0.05')
+    folder.edit('chips.py', **SLOW).hook('''
+import builtins, time
+whole = print
+
+
+def slow(*words, **options):
+    time.sleep(1)
+    whole(*words, **options)
+
+
+builtins.print = slow
+''')
+    run = folder.start('chips.py')
+    wait_for_files(run, folder, 1)
+    interrupt(run, signal.SIGINT)
+    out, err = run.communicate(timeout=LIMIT)
+    assert said(err) == [f'Stopped: {len(chips_in(folder))} of 200 are there. Run it again to go on.']
+
+
 @METHODS
 @SIGNALS
 def test_one_signal_while_the_workers_start_is_enough(folder, standin, method, number, status, long):
