@@ -765,7 +765,8 @@ def test_a_new_run_right_after_its_parent_was_killed(folder, calm, standin, meth
     new = folder.start('chips.py')
     wait_for_files(new, folder, len(chips_in(folder)) + 20)
     for pid in stopped:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # on a busy machine some were gone
+            os.kill(pid, signal.SIGCONT)
     new.communicate(timeout=LIMIT)
     old.communicate(timeout=LIMIT)
     assert new.returncode == 0 and not alive(old.pid) and not alive(new.pid)
