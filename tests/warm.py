@@ -31,8 +31,10 @@ class Warm:
     def __init__(self, scripts, environ):
         self.environ = environ
         self.jobs, theirs = socket.socketpair()
+        # each run sets its start method, which can be done but once
+        own = {name: value for name, value in environ.items() if name != 'STANDIN_START_METHOD'}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno()), *map(str, scripts)], env=environ,
+            [sys.executable, __file__, str(theirs.fileno()), *map(str, scripts)], env=own,
             stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
 
